@@ -1,0 +1,1 @@
+"""Numpy models of what the chiplet computes: the float reference and the bit-exact integers."""

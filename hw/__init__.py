@@ -1,0 +1,1 @@
+"""The chiplet in Amaranth: what is built."""

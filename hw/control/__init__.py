@@ -1,0 +1,1 @@
+"""Sequencer: instruction set, program, scoreboard, faults."""

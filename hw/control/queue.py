@@ -1,0 +1,76 @@
+"""Command queue of a unit: a FIFO in SRAM whose head waits for its events."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.control.isa import EVENT_COUNT_BITS, matrix_command_layout
+from hw.memory.sram import Sram
+
+#: Width of a program counter (see ChipletConfig.program_words).
+PC_BITS = 12
+
+
+def wait_layout() -> data.StructLayout:
+    """Return an event to wait for: completed when its count has reached ``count``; 0 is none."""
+    return data.StructLayout({"event": 4, "count": EVENT_COUNT_BITS})
+
+
+def in_flight_layout(command: data.StructLayout) -> data.StructLayout:
+    """Return a command in a unit: with its place in the program and the event that it signals."""
+    return data.StructLayout({"command": command, "pc": PC_BITS, "signal": 4})
+
+
+def queued_layout(command: data.StructLayout) -> data.StructLayout:
+    """Return a command in a queue: with the events that it waits for."""
+    return data.StructLayout({
+        "flight": in_flight_layout(command), "wait_a": wait_layout(), "wait_b": wait_layout(),
+    })
+
+
+def command_in_flight_layout() -> data.StructLayout:
+    """Return a matrix command in the matrix unit."""
+    return in_flight_layout(matrix_command_layout())
+
+
+class CommandQueue(wiring.Component):
+    """First-word-fall-through FIFO of ``depth`` commands.
+
+    Ports: ``push`` with ``entry`` while not ``full``; ``head`` with ``head_valid``; ``pop``.
+    Latency: 2 cycles from ``push`` to ``head_valid``. Throughput: 1 per cycle.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, layout: data.StructLayout, depth: int) -> None:
+        self.depth = depth
+        super().__init__({
+            "push": In(1), "entry": In(layout), "full": Out(1),
+            "head": Out(layout), "head_valid": Out(1), "pop": In(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = len(self.entry.as_value())
+        words = 1 << (self.depth - 1).bit_length()
+        m.submodules.memory = memory = Sram(words=max(words, 2), bits=bits, granule_bits=bits,
+                                            ports="1r1w")
+        write_at, read_at = Signal(range(words)), Signal(range(words))
+        stored = Signal(range(self.depth + 1))
+        fetch = Signal()
+        m.d.comb += [
+            self.full.eq(stored == self.depth),
+            memory.write_address.eq(write_at), memory.write_data.eq(self.entry),
+            memory.write_mask.eq(self.push & ~self.full),
+            fetch.eq((stored != 0) & (self.pop | ~self.head_valid)),
+            memory.read_address.eq(read_at), memory.read_enable.eq(fetch),
+            self.head.eq(memory.read_data),
+        ]
+        m.d.sync += stored.eq(stored + (self.push & ~self.full) - fetch)
+        with m.If(self.push & ~self.full):
+            m.d.sync += write_at.eq(write_at + 1)
+        with m.If(fetch):
+            m.d.sync += [read_at.eq(read_at + 1), self.head_valid.eq(1)]
+        with m.Elif(self.pop):
+            m.d.sync += self.head_valid.eq(0)
+        return m

