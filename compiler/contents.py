@@ -7,7 +7,8 @@ A tile is one word of every bank: `tile[r][c]` belongs to input `k * rows + r` a
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.placement import Geometry, Placement
+from compiler.geometry import Geometry
+from compiler.placement import Placement
 from golden.quantized import QuantizedLayer, QuantizedLlama
 from golden.requantizer import ONE
 
@@ -99,7 +100,7 @@ def _layer_multipliers(layer: QuantizedLayer, p: _Packer) -> dict[str, Uint16Arr
         "attention": np.repeat(layer.attention_multiplier, p.g.head),
         "wo": p.pad(layer.wo.multiplier, "dim"),
         "gate_up": p.grouped(gate, p.pad(layer.w_up.multiplier, "hidden")),
-        "down": p.pad(layer.w_down.multiplier, "dim"),
+        "w_down": p.pad(layer.w_down.multiplier, "dim"),
     }
 
 

@@ -20,7 +20,8 @@ POSITIONS = -1
 class DebugPoint:
     """One intermediate (or a part of it) in a memory.
 
-    It is complete once the instruction at `pc` was issued and both units are idle. With
+    It is complete once the instruction at `pc` was issued and both units are idle, as they are when
+    the chip pauses at a breakpoint on `pc + 1`, which is always executed next. With
     `per_layer`, that instruction runs once per layer of a block, the n-th time for layer n, and the
     trace's name is `layerN.<name>`. Addresses count elements: lane l of beat b is `b * lanes + l`,
     element r of word w is `w * rows + r`. Element [t, i, j] of the part (t: row of the block) is at

@@ -10,7 +10,7 @@ from compiler.assembler import (
     Instruction,
     decode,
 )
-from hw.control.isa import OPERANDS, VECTOR_OPCODES, MATRIX_OPCODES, Opcode
+from hw.control.isa import MATRIX_OPCODES, OPERANDS, VECTOR_OPCODES, Opcode
 
 _NAMES = {name: {v: k for k, v in members.items()} for name, members in NAMED_FIELDS.items()}
 _SPECIAL_NAMES = {value: name for name, value in SPECIALS.items()}
@@ -51,7 +51,9 @@ def disassemble(words: Iterable[int], notes: Mapping[int, str] | None = None) ->
             decoded.append(decode(int(word), address))
         except IllegalInstructionError:
             decoded.append(int(word))
-    targets = {i["target"] for i in decoded if isinstance(i, Instruction) and "target" in i.operands}
+    targets = {
+        i["target"] for i in decoded if isinstance(i, Instruction) and "target" in i.operands
+    }
     labels = {target: f"L{target:04d}" for target in targets if target <= len(decoded)}
     lines = []
     for address, item in enumerate(decoded):

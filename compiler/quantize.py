@@ -27,9 +27,11 @@ LOGIT_FRACTION_BITS = 16
 RESIDUAL_FRACTION_LIMIT = 20
 #: int16 values of q, k and up should reach at most this on calibration text: headroom of 4.
 INT16_TARGET = 8191
+#: Reached only by queries and keys that are (nearly) all zero.
+SCORE_SHIFT_LIMIT = 48
 #: Static int8 scales leave this much room above the largest calibrated value.
-VALUE_MARGIN = 1.1
-ATTENTION_MARGIN = 1.1
+VALUE_MARGIN = 1.3
+ATTENTION_MARGIN = 1.3
 #: Beyond this ratio of gains, an embedding that shares the logits' weights loses precision.
 GAIN_SPREAD_LIMIT = 64.0
 #: Exponents below this only make zeros.
@@ -218,7 +220,8 @@ def _score_scales(
     q = _positive(np.max(seen.q.reshape(shape.kv_heads, -1), axis=1))
     k = _positive(seen.k)
     shift = math.floor(math.log2(INT16_TARGET**2 / (unit * float(np.max(q * k)))))
-    if not 0 <= shift <= SHIFT_LIMIT:
+    shift = min(shift, SCORE_SHIFT_LIMIT)
+    if shift < 0:
         raise QuantizeError(f"{name}: queries of {q.max():g} and keys of {k.max():g} do not fit")
     product = unit * 2.0**shift
     q_scale, k_scale = np.sqrt(product * k / q), np.sqrt(product * q / k)

@@ -4,7 +4,7 @@
 (machine.py) and the timing model (timing.py) share it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from compiler.assembler import REGISTER_NAMES, IllegalInstructionError, Instruction, decode
@@ -67,7 +67,7 @@ class Sequencer:
 
     def __init__(
         self,
-        words: Sequence[int],
+        words: Iterable[int],
         special: Callable[[Special], int],
         is_end_token: Callable[[], bool],
         garbage: int = 0x5A5A5A,

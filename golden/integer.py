@@ -14,12 +14,21 @@ RESIDUAL_BITS = 24
 LOGIT_BITS = 32
 
 
+#: 2^0 .. 2^62: a number's bit length is how many of them do not exceed it.
+_POWERS = np.left_shift(np.int64(1), np.arange(63))
+
+#: Half of 2^s, by s = 0..63: what rounding half up adds before a shift.
+_HALF = np.append(np.int64(0), _POWERS)
+
+
 def int64(x: ArrayLike) -> IntArray:
     """Return x as an int64 array; refuse anything that is not made of integers."""
     array = np.asarray(x)
+    if array.dtype == np.int64:
+        return array
     if array.dtype.kind not in "iub":
         raise TypeError(f"x must hold integers, not {array.dtype}")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64)
 
 
 def clamp(x: ArrayLike, low: int, high: int) -> IntArray:
@@ -29,9 +38,8 @@ def clamp(x: ArrayLike, low: int, high: int) -> IntArray:
 
 def round_shift(x: ArrayLike, shift: ArrayLike) -> IntArray:
     """Divide x by 2^shift, rounding half up: (x + 2^(shift-1)) >> shift; shift is 0..63."""
-    x, shift = int64(x), int64(shift)
-    half = np.left_shift(np.int64(1), np.maximum(shift - 1, 0))
-    return (x + np.where(shift > 0, half, 0)) >> shift
+    shift = int64(shift)
+    return (int64(x) + _HALF[shift]) >> shift
 
 
 def shift_left_or_right(x: ArrayLike, left: ArrayLike) -> IntArray:
@@ -58,11 +66,5 @@ def saturate_int8(x: ArrayLike) -> tuple[IntArray, int]:
 
 
 def bit_length(x: ArrayLike) -> IntArray:
-    """Count the bits of x >= 0 (0 for x = 0), by halving the width six times."""
-    rest = int64(x).copy()
-    length = np.zeros_like(rest)
-    for width in (32, 16, 8, 4, 2, 1):
-        step = np.where(rest >> width > 0, width, 0)
-        length += step
-        rest >>= step
-    return length + rest  # what is left is the leading bit itself, or 0
+    """Count the bits of x, 0 <= x < 2^63; 0 has none."""
+    return np.searchsorted(_POWERS, int64(x), side="right")

@@ -38,6 +38,7 @@ class _Matrix:
     """A matmul with its drain."""
 
     def __init__(self, matrix: QuantizedMatrix) -> None:
+        self.terms = matrix.weight.shape[1]
         self._product = Int8Weights(matrix.weight)
         self._multiplier = int64(matrix.multiplier)
         self._shift = matrix.shift
@@ -255,20 +256,23 @@ class GoldenLlama:
         Notes `ffn_norm.*`; `gate`, `up`, `hidden`, `hidden_int8` [T, hidden]; `hidden_mantissa`,
         `hidden_exponent` [T, groups]; `residual` [T, dim].
         """
+        s = self.shape
         norm = self._norm("ffn_norm", residual, note)
         gate = note.clipped("gate", layer.w_gate(norm.q, norm.scale, Destination.INT16))
         up = note.clipped("up", layer.w_up(norm.q, norm.scale, Destination.INT16))
         hidden = note.value("hidden", swiglu(gate, up))
-        bounds = self.quantized.group_bounds()
-        groups = [quantize_vector(hidden[:, start:stop]) for start, stop in bounds]
-        if note.active:
-            note.value("hidden_int8", np.concatenate([group.q for group in groups], axis=1))
-            mantissa = np.stack([group.scale.mantissa for group in groups], axis=1)
-            exponent = np.stack([group.scale.exponent for group in groups], axis=1)
-            note.scale("hidden_", RowScale(mantissa, exponent))
+        # Zeros fill the last group up; they change nothing.
+        groups, size = len(layer.w_down), -(-s.hidden // len(layer.w_down))
+        padded = np.pad(hidden, ((0, 0), (0, groups * size - s.hidden)))
+        vectors = quantize_vector(padded.reshape(-1, groups, size))
+        scale = vectors.scale
+        note.value("hidden_int8", vectors.q.reshape(-1, groups * size)[:, : s.hidden])
+        note.scale("hidden_", scale)
         clipped = 0
-        for group, matrix in zip(groups, layer.w_down, strict=True):
-            y = note.count("w_down", matrix(group.q, group.scale, Destination.RESIDUAL))
+        for i, matrix in enumerate(layer.w_down):
+            group_scale = RowScale(scale.mantissa[:, i], scale.exponent[:, i])
+            x = vectors.q[:, i, : matrix.terms]
+            y = note.count("w_down", matrix(x, group_scale, Destination.RESIDUAL))
             residual, more = add_to_residual(residual, y)
             clipped += more
         return note.clipped("residual", (residual, clipped))

@@ -19,7 +19,7 @@ TEMPERATURE_FRACTION_BITS = 12
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of each token id and what led to it, all of the shape of the ids."""
+    """Noise of each token id and what led to it, all of the shape of ids and states together."""
 
     mixed: IntArray  #: 16 random bits
     exponential: IntArray  #: -log2 of the uniform number, 16 fraction bits, at least 1
@@ -36,9 +36,9 @@ def next_state(state: int) -> int:
     return state
 
 
-def mix(token: ArrayLike, state: int) -> IntArray:
+def mix(token: ArrayLike, state: ArrayLike) -> IntArray:
     """Hash token ids with the generator's state to 16 bits: four rounds on two 16-bit words."""
-    token = int64(token)
+    token, state = int64(token), int64(state)
     x, y = token & MASK16, ~token & MASK16
     for i in range(ROUNDS):
         key = ((state >> (16 * (i & 1))) & MASK16) ^ i
@@ -63,8 +63,8 @@ def negative_log2(value: ArrayLike, one_bits: int) -> IntArray:
     return ((one_bits + 1 - bits) << 16) - log2_fraction(fraction)
 
 
-def gumbel_noise(token: ArrayLike, state: int, temperature: int) -> Noise:
-    """Make the noise of token ids from a generator state and the temperature register."""
+def gumbel_noise(token: ArrayLike, state: ArrayLike, temperature: int) -> Noise:
+    """Make the noise of token ids from generator states (32 bits) and the temperature register."""
     mixed = mix(token, state)
     exponential = np.maximum(negative_log2(2 * mixed + 1, 17), 1)
     gumbel = negative_log2(exponential, 16)

@@ -22,11 +22,6 @@ class Recorder:
         self._saturations = saturations
         self.prefix = ""
 
-    @property
-    def active(self) -> bool:
-        """Whether somebody reads the intermediates."""
-        return self._trace is not None
-
     def value(self, name: str, array: NDArray) -> NDArray:
         """Note an intermediate and return it."""
         if self._trace is not None:

@@ -42,6 +42,11 @@ def _ports(component: wiring.Component) -> dict[str, tuple[Value, bool]]:
     }
 
 
+def port_names(component: wiring.Component) -> list[str]:
+    """Return the Verilog names of a component's ports, without clock and reset."""
+    return list(_ports(component))
+
+
 def instantiate(
     m: Module, name: str, module: str, component: wiring.Component, platform: object,
     reset: Value | None = None,

@@ -16,7 +16,7 @@ def test_tables() -> None:
 
 
 def test_exponential_needs_no_maximum() -> None:
-    """-log2 of the uniform number is at least 1 by itself, so that the RTL leaves the maximum out."""
+    """-log2 of the uniform number is at least 1 by itself: the RTL leaves the maximum out."""
     assert negative_log2(2 * np.arange(1 << 16) + 1, 17).min() == 1
 
 

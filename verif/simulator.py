@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, get_runner
 
-from hw.emit import emit, write_if_changed
+from hw.emit import emit, port_names, write_if_changed
 
 BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
 PROJECT_ROOT = BUILD_ROOT.parent.parent
@@ -105,8 +105,9 @@ def build(
     emitted = emit(component, name)
     directory = BUILD_ROOT / name
     logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
+    ports = ["clk", "rst", *port_names(component)]
     lines = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _WAIVED),
-             *public]
+             *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports), *public]
     write_if_changed(logic, emitted.logic)
     write_if_changed(srams, emitted.sram_models)
     write_if_changed(control, "\n".join(line for line in lines if line) + "\n")
@@ -124,7 +125,7 @@ def build(
                 sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
                 always=True, defines=all_defines, timescale=("1ns", "1ps"),
                 log_file=directory / "build.log" if quiet else None,
-                build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "0", "-O3",
+                build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
                             "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                             "-CFLAGS", "-O2 -march=native", "--build-jobs", "2"])
         except SystemExit:

@@ -175,7 +175,7 @@ MATRIX_DESCRIPTORS: dict[str, tuple[int, str]] = {
     "dst": (16, "destination beat"),
     "dst_row_stride": (16, "beats from one row to the next"),
     "dst_sub_stride": (16, "beats from one sub-row to the next"),
-    "limit": (17, "if masked: outputs n < limit + t count, others are masked"),
+    "limit": (17, "if masked: outputs n < limit + t count, others are masked; EMBED: tokens known"),
     "maximum": (12, "row-maximum slot of the first (row, sub-row); they follow each other"),
 }
 

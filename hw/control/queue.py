@@ -36,7 +36,8 @@ def command_in_flight_layout() -> data.StructLayout:
 class CommandQueue(wiring.Component):
     """First-word-fall-through FIFO of ``depth`` commands.
 
-    Ports: ``push`` with ``entry`` while not ``full``; ``head`` with ``head_valid``; ``pop``.
+    Ports: ``push`` with ``entry`` while not ``full``; ``head`` with ``head_valid``; ``pop``;
+    ``waiting``: commands are behind the head.
     Latency: 2 cycles from ``push`` to ``head_valid``. Throughput: 1 per cycle.
     """
 
@@ -46,7 +47,7 @@ class CommandQueue(wiring.Component):
         self.depth = depth
         super().__init__({
             "push": In(1), "entry": In(layout), "full": Out(1),
-            "head": Out(layout), "head_valid": Out(1), "pop": In(1),
+            "waiting": Out(1), "head": Out(layout), "head_valid": Out(1), "pop": In(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -59,7 +60,7 @@ class CommandQueue(wiring.Component):
         stored = Signal(range(self.depth + 1))
         fetch = Signal()
         m.d.comb += [
-            self.full.eq(stored == self.depth),
+            self.full.eq(stored == self.depth), self.waiting.eq(stored != 0),
             memory.write_address.eq(write_at), memory.write_data.eq(self.entry),
             memory.write_mask.eq(self.push & ~self.full),
             fetch.eq((stored != 0) & (self.pop | ~self.head_valid)),

@@ -188,18 +188,12 @@ class Sequencer(wiring.Component):
                     | ((opcode == Opcode.EMIT) & self.token_blocked)),
             go.eq(active & ~hold),
             fetch.stall.eq(fetch.valid & ~go), fetch.run.eq(self.running),
+            self.program_address.eq(fetch.address), self.program_enable.eq(fetch.enable),
+            fetch.data.eq(self.program_data),
             self.stalled.eq(active & hold),
         ]
         with m.If(go):
             m.d.sync += passed.eq(0)
-            with m.If(writes_register):
-                with m.Switch(fields["dst"]):
-                    for i in range(1, GENERAL_REGISTERS):
-                        with m.Case(i):
-                            m.d.sync += general[i].eq(result)
-                    for name, register in descriptors.items():
-                        with m.Case(REGISTERS[name]):
-                            m.d.sync += register.eq(result)
             with m.Switch(opcode):
                 with m.Case(Opcode.LOOP):
                     m.d.comb += [loops.push.eq(rs != 0), fetch.redirect.eq(rs == 0),
@@ -214,6 +208,15 @@ class Sequencer(wiring.Component):
                     m.d.sync += halting.eq(condition_holds)
                 with m.Case(Opcode.EMIT):
                     m.d.sync += pausing.eq(self.pause_after_token)
+        write = Signal(64)
+        with m.If(go & writes_register):
+            m.d.comb += write.eq(Const(1) << fields["dst"])
+        for i in range(1, GENERAL_REGISTERS):
+            with m.If(write[i]):
+                m.d.sync += general[i].eq(result)
+        for name, register in descriptors.items():
+            with m.If(write[REGISTERS[name]]):
+                m.d.sync += register.eq(result)
         m.d.comb += [
             loops.start.eq(fetch.pc + 1), loops.count.eq(rs),
             self.draw.eq(go & (opcode == Opcode.DRAW)),

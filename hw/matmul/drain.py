@@ -69,7 +69,7 @@ class Drain(wiring.Component):
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
             "sampler_index": Out(17), "sampler_limit": Out(17), "sampler_logits": Out(32 * lanes),
-            "done": Out(1), "event": Out(4), "clipped": Out(range(lanes + 1)),
+            "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
 
@@ -171,8 +171,8 @@ class Drain(wiring.Component):
                 Mux(at(drained).masked[i] & (at(drained).destination == Destination.RESULT),
                     MASKED_RESULT, values[i]))
         clip_count = balanced_sum([
-            ((clips[i] | adder.clipped[i]) & ~at(drained).masked[i] & at(drained).valid)
-            for i in range(lanes)])
+            (clip & ~at(drained).masked[i] & at(drained).valid)
+            for i in range(lanes) for clip in (clips[i], adder.clipped[i])])
         m.d.sync += self.clipped.eq(clip_count)
 
         written = at(self.WRITE)

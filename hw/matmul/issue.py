@@ -175,11 +175,15 @@ class MatrixIssue(wiring.Component):
                 next_state()
 
             with m.State("Matmul"):
-                k_done = Signal()   # all tiles are out; only the pace holds the vector back
-                m.d.comb += [access.eq(~k_done), reads_x.eq(1),
+                # Idle cycles come before a vector's tiles, so that last tiles keep their distance
+                # from one command to the next, too.
+                early = k_first & (pace_left > k_left)
+                m.d.comb += [access.eq(~early), reads_x.eq(1),
                              bank_bad.eq(weight >= config.bank_words),
-                             self.issuing.eq(~k_done), self.paced.eq(k_done)]
-                with m.If(~k_done):
+                             self.issuing.eq(~early), self.paced.eq(early)]
+                with m.If(early):
+                    m.d.sync += pace_left.eq(pace_left - 1)
+                with m.Else():
                     read_x()
                     m.d.sync += [
                         wave.read.eq(ok), wave.address.eq(weight),
@@ -187,13 +191,9 @@ class MatrixIssue(wiring.Component):
                         weight.eq(weight + c.weight_k_stride), x.eq(x + 1),
                         k_left.eq(k_left - 1), k_first.eq(0),
                     ]
-                    with m.If(last_k):
-                        m.d.sync += k_done.eq(1)
-                with m.If(pace_left > 1):
-                    m.d.sync += pace_left.eq(pace_left - 1)
-                with m.If((k_done | last_k) & (pace_left <= 1)):
+                with m.If(~early & last_k):
                     m.d.sync += [
-                        k_done.eq(0), k_left.eq(c.k_tiles), k_first.eq(1), pace_left.eq(pace),
+                        k_left.eq(c.k_tiles), k_first.eq(1), pace_left.eq(pace),
                         n_left.eq(n_left - 1), weight.eq(weight_n + c.weight_n_stride),
                         weight_n.eq(weight_n + c.weight_n_stride), x.eq(x_sub),
                     ]

@@ -1,0 +1,71 @@
+# Everything a person types. Each target sets up .venv by itself; `make` lists the targets.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# What to run: override on the command line, such as `make sim PROMPT="JULIET:" TOKENS=20`.
+CONFIG ?= base
+MODEL ?= models/shakespeare-850k
+PROMPT ?= ROMEO:
+TOKENS ?= 48
+TEMPERATURE ?= 0.7
+SEED ?= 1
+PYTHON ?= python3
+
+VENV := .venv
+PY := $(VENV)/bin/python
+# The built-in Yosys writes the same Verilog on every machine, and so does one hash seed.
+export AMARANTH_USE_YOSYS := builtin
+export PYTHONHASHSEED := 0
+
+.PHONY: help setup sim test test-long verilog bench lint docs clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: CONFIG ($(CONFIG)), MODEL ($(MODEL)), PROMPT ($(PROMPT)), TOKENS ($(TOKENS)), TEMPERATURE ($(TEMPERATURE)), SEED ($(SEED))"
+
+# One stamp file for each set of packages; each is made again when pyproject.toml changes.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "error: a C++ compiler is needed: install g++" >&2; exit 1; }
+	@echo "setting up $(VENV) (about a minute) ..."
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
+	  { echo "error: $(PYTHON) cannot make virtual environments: install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	@echo "adding packages for $* ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+setup: $(VENV)/.installed ## make .venv with everything that running needs
+
+sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, generate text, compare every bit
+	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$(PROMPT)" \
+	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
+
+test: $(VENV)/.installed-test ## run all tests but the slow ones
+	@$(PY) -m pytest -m "not slow"
+
+test-long: $(VENV)/.installed-test ## run the slow tests
+	@$(PY) -m pytest -m slow; status=$$?; test $$status -eq 5 && echo "no test is marked slow" || exit $$status
+
+verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONFIG
+	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
+
+bench: $(VENV)/.installed ## measure every figure on the RTL and compare it with its limit
+	@$(VENV)/bin/tessera bench --json build/bench.json
+
+lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style (ruff) and types (mypy)
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+docs: $(VENV)/.installed ## write docs/registers.md and docs/isa.md from their tables
+	@$(PY) -m hw.host.registers > docs/registers.md.part && mv docs/registers.md.part docs/registers.md
+	@$(PY) -m compiler.isa_doc > docs/isa.md.part && mv docs/isa.md.part docs/isa.md
+
+clean: ## remove everything that was generated, but not .venv
+	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

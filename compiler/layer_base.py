@@ -1,0 +1,124 @@
+"""What the code of a layer is made of: commands with their descriptors, and debug points."""
+
+from compiler.debug import DebugPoint
+from compiler.emitter import Emitter, Expression, Value, register
+from compiler.events import Event
+from compiler.geometry import Buffers
+from compiler.placement import Placement
+from compiler.shifts import ShiftTable
+from golden.quantized import QuantizedLlama
+from hw.control.isa import Opcode
+
+#: Axes of a debug point: (count, stride).
+Axis = tuple[int, int]
+
+
+class LayerBase:
+    """Emits commands of a layer for blocks that `buffers` hold; `mode` names them in listings.
+
+    The layer's bank word is in r5, its multiplier beat in r6, its shifts in r11 to r13.
+    """
+
+    def __init__(
+        self, model: QuantizedLlama, placement: Placement, buffers: Buffers, emitter: Emitter,
+        shifts: ShiftTable, mode: str,
+    ) -> None:  # fmt: skip
+        self.p, self.g, self.b, self.e = placement, placement.g, buffers, emitter
+        self.s, self.shifts, self.mode = model.shape, shifts, mode
+        self.bounds = model.group_bounds()
+
+    def bank(self, name: str, offset: int = 0) -> Expression:
+        """Return the bank word of one of the layer's matrices or caches."""
+        return register("r5", self.p.layer_banks[name] + offset)
+
+    def scale(self, name: str, offset: int = 0) -> Expression:
+        """Return the beat of one of the layer's multipliers."""
+        return register("r6", self.p.layer_multipliers[name] + offset)
+
+    def beat(self, word: int) -> int:
+        """Return the beat at which a word of activations or outputs starts."""
+        return word * (self.g.rows // self.g.lanes)
+
+    def matmul(self, shift: str, values: dict[str, Value], **operands: int | str) -> int:
+        """Emit a product; return its address."""
+        usual: dict[str, Value] = {
+            "weight_k_stride": 1, "subrows": 1, "shift": self.shifts.value(shift),
+        }  # fmt: skip
+        return self.e.command(Opcode.MATMUL, self._needed(usual | values), **operands)
+
+    def store(self, opcode: Opcode, values: dict[str, Value], **operands: int | str) -> None:
+        """Emit a store into the KV cache."""
+        self.e.command(opcode, self._needed(values), **operands)
+
+    def vector(self, opcode: Opcode, values: dict[str, Value], **operands: int | str) -> int:
+        """Emit a command of the vector unit; return its address."""
+        return self.e.command(opcode, self._needed(values), **operands)
+
+    def _needed(self, values: dict[str, Value]) -> dict[str, Value]:
+        """Leave out the strides that a single row does not use."""
+        if self.b.rows > 1:
+            return values
+        unused = ("x_row_stride", "dst_row_stride", "src_row_stride", "row_scale_stride")
+        return {name: value for name, value in values.items() if name not in unused}
+
+    def point(
+        self, name: str, pc: int, place: tuple[str, str, int], row: int, *axes: Axis,
+        part: tuple[int, int] | None = None, layer_stride: int = 0, position_stride: int = 0,
+    ) -> None:  # fmt: skip
+        """Note where (memory, format, element) an intermediate lies, and its strides."""
+        memory, form, base = place
+        self.e.points.append(
+            DebugPoint(
+                name=name, pc=pc, memory=memory, format=form, base=base, row_stride=row, axes=axes,
+                part=part, layer_stride=layer_stride, position_stride=position_stride,
+            )
+        )  # fmt: skip
+
+    def scale_points(
+        self, name: str, pc: int, slot: int, row: int, *axes: Axis,
+        part: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Note where row scales lie."""
+        for form in ("mantissa", "exponent"):
+            self.point(name + form, pc, ("row_scales", form, slot), row, *axes, part=part)
+
+    def norm(self, name: str) -> None:
+        """Normalize the residual."""
+        g, b, beats = self.g, self.b, self.g.beats(self.g.dim)
+        pc = self.vector(
+            Opcode.NORM,
+            {
+                "segments": 1, "beats": beats, "src": 0, "src_row_stride": beats,
+                "dst": self.beat(b.norm), "dst_row_stride": beats, "row_scale": b.norm_scale,
+                "row_scale_stride": 1, "maximum": b.residual_maximum,
+            },
+            wait_a=Event.RESIDUAL, signal=Event.NORM,
+        )  # fmt: skip
+        place = ("activations", "int8", b.norm * g.rows)
+        self.point(f"{name}.q", pc, place, g.dim, (self.s.dim, 1))
+        self.scale_points(f"{name}.", pc, b.norm_scale, 1)
+
+    def project(self, name: str, values: dict[str, Value], **operands: int | str) -> int:
+        """Multiply the normed vectors: `values` say which weights, scales and destination."""
+        words = self.g.words(self.g.dim)
+        usual: dict[str, Value] = {
+            "weight_n_stride": words, "k_tiles": words, "x": self.b.norm, "x_row_stride": words,
+            "row_scale": self.b.norm_scale, "row_scale_stride": 1,
+        }  # fmt: skip
+        return self.matmul(name, usual | values, **operands)
+
+    def residual_add(
+        self, name: str, values: dict[str, Value], *, last: str | None = None, **operands: int | str
+    ) -> None:
+        """Add a product to the residual; `last` names the sum when nothing more is added."""
+        g = self.g
+        usual: dict[str, Value] = {
+            "n_tiles": g.dim // g.columns, "scale": self.scale(name),
+            "dst": 0, "dst_row_stride": g.beats(g.dim),
+        }  # fmt: skip
+        if last:
+            usual["maximum"] = self.b.residual_maximum
+            operands |= {"statistic": "MAGNITUDE", "signal": Event.RESIDUAL}
+        pc = self.matmul(name, usual | values, destination="RESIDUAL_ADD", **operands)
+        if last:
+            self.point(last, pc, ("residual", "int32", 0), g.dim, (self.s.dim, 1))

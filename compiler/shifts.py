@@ -1,0 +1,71 @@
+"""Shifts of each layer's matrices: how a loop over layers finds its own.
+
+Every matrix of every layer has a shift of its own, and a program has no data. So the layer's shifts
+travel packed in three registers, four of 6 bits in each; writing the shift descriptor keeps the
+lowest 6 bits of what is written, so one SHR takes a shift out.
+"""
+
+from compiler.emitter import Emitter, Expression
+from compiler.placement import Placement
+from golden.quantized import QuantizedLlama
+from hw.control.isa import MATRIX_DESCRIPTORS, Opcode
+
+NAMES = ("wq", "wk", "wv", "score", "attention", "wo", "w_gate", "w_up", "w_down")
+REGISTERS = ("r11", "r12", "r13")
+BITS = MATRIX_DESCRIPTORS["shift"][0]
+PER_REGISTER = 4
+
+
+class ShiftTable:
+    """Packed shifts of all layers."""
+
+    def __init__(self, model: QuantizedLlama, placement: Placement) -> None:
+        self._placement = placement
+        self._shifts = [
+            {
+                **{name: matrix.shift for name, matrix in layer.matrices()},
+                "score": layer.score_shift,
+                "attention": layer.attention_shift,
+            }
+            for layer in model.layers
+        ]
+        self._packed = [
+            tuple(
+                sum(
+                    shifts[name] << (BITS * place)
+                    for place, name in enumerate(NAMES[start : start + PER_REGISTER])
+                )
+                for start in range(0, len(NAMES), PER_REGISTER)
+            )
+            for shifts in self._shifts
+        ]
+
+    def merges_gate_and_up(self) -> bool:
+        """Whether one product can make gate and up: they have the same shift in every layer."""
+        return all(shifts["w_gate"] == shifts["w_up"] for shifts in self._shifts)
+
+    def value(self, name: str) -> int | Expression:
+        """Return what the shift descriptor must be set to."""
+        values = {shifts[name] for shifts in self._shifts}
+        if len(values) == 1:
+            return values.pop()
+        place = NAMES.index(name)
+        return Expression(REGISTERS[place // PER_REGISTER], amount=BITS * (place % PER_REGISTER))
+
+    def emit(self, e: Emitter) -> None:
+        """Load the registers of the layer whose bank word is in r5, if layers differ.
+
+        Later layers overwrite earlier ones' values; whoever reaches its own layer is done.
+        """
+        if all(isinstance(self.value(name), int) for name in NAMES):
+            return
+        done = e.program.label()
+        for layer, packed in enumerate(self._packed):
+            if layer and packed != self._packed[layer - 1]:
+                e.program.skip(done, "LESS", "r5", imm=self._placement.bank_base(layer))
+            for name, value, before in zip(
+                REGISTERS, packed, self._packed[layer - 1] if layer else (None,) * 3, strict=True
+            ):
+                if value != before:
+                    e.scalar(Opcode.SET, name, imm=value)
+        e.program.place(done)

@@ -1,0 +1,271 @@
+"""The core: sequencer, queues, matrix unit, vector unit, sampler, and the memories between them."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import ChipletConfig
+from hw.control.isa import (
+    Fault,
+    matrix_command_layout,
+    memory_shapes,
+    vector_command_layout,
+)
+from hw.control.queue import PC_BITS, CommandQueue, queued_layout
+from hw.control.sequencer import Sequencer
+from hw.emit import instantiate
+from hw.matmul.array_step import address_bits
+from hw.matmul.matrix_unit import MatrixUnit
+from hw.memory.sram import Sram
+from hw.vector.sampler import Sampler
+from hw.vector.vector_unit import VectorUnit
+
+#: Event counters that the host reads; each is high in a cycle that counts.
+COUNTED = ("array_busy", "vector_busy", "matrix_wait_event", "matrix_wait_command",
+           "matrix_paced", "matrix_store", "vector_wait_event", "vector_wait_command",
+           "sequencer_stall")
+#: Host values that the core takes, with their widths.
+CONTROLS = {"prompt_length": 16, "token_limit": 16, "start_position": 16, "end_token": 32,
+            "temperature": 16, "seed": 32, "epsilon": 32, "watchdog_cycles": 32,
+            "breakpoint": PC_BITS, "breakpoint_enable": 1, "pause_after_token": 1}
+
+
+def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
+    """Return the members through which the host reaches each memory: ``host_<memory>_...``.
+
+    ``select`` claims the memory (only while the core rests; ``tokens`` when granted); a read is
+    answered one cycle after ``read_enable``, by a bank with ``host_banks_valid``.
+    """
+    members: dict[str, object] = {}
+    for name, shape in memory_shapes(config).items():
+        bits, granule = int(shape["bits"]), int(shape["granule_bits"])  # type: ignore[call-overload]
+        members |= {
+            f"host_{name}_select": In(1), f"host_{name}_address": In(range(int(shape["words"]))),  # type: ignore[call-overload]
+            f"host_{name}_write_mask": In(bits // granule), f"host_{name}_write_data": In(bits),
+            f"host_{name}_read_enable": In(1), f"host_{name}_read_data": Out(bits),
+        }
+    return members | {
+        "host_banks_select": In(1), "host_banks_row": In(range(config.rows)),
+        "host_banks_address": In(address_bits(config)),
+        "host_banks_write_mask": In(config.columns),
+        "host_banks_write_data": In(8 * config.columns), "host_banks_read_enable": In(1),
+        "host_banks_read_data": Out(8 * config.columns), "host_banks_valid": Out(1),
+        "tokens_grant": Out(1),
+    }
+
+
+class Core(wiring.Component):
+    """Everything that a soft reset clears; the memories keep their contents.
+
+    Ports: ``start``, ``resume`` pulses and the host's values (:data:`CONTROLS`); ``running``,
+    ``done``, ``paused``, ``fault``, ``fault_pc``; ``busy``: running and not paused, host accesses
+    to memories other than ``tokens`` must wait; ``token_event`` with ``token``; one bit per counter
+    of :data:`COUNTED`, and ``saturations`` in this cycle; host ports of
+    :func:`host_memory_ports`.
+    """
+
+    def __init__(self, config: ChipletConfig) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1), "resume": In(1), **{name: In(bits) for name, bits in CONTROLS.items()},
+            "running": Out(1), "done": Out(1), "paused": Out(1), "busy": Out(1),
+            "fault": Out(Fault), "fault_pc": Out(PC_BITS),
+            "token_event": Out(1), "token": Out(17),
+            **{name: Out(1) for name in COUNTED}, "saturations": Out(9),
+            **host_memory_ports(config),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        sequencer, matrix, vector = Sequencer(config), MatrixUnit(config), VectorUnit(config)
+        sampler = Sampler(config)
+        for name, part in (("sequencer", sequencer), ("matrix_unit", matrix),
+                           ("vector_unit", vector), ("sampler", sampler)):
+            instantiate(m, name, f"tessera_{name}", part, platform)
+        matrix_queue = CommandQueue(queued_layout(matrix_command_layout()), config.queue_depth)
+        vector_queue = CommandQueue(queued_layout(vector_command_layout()), config.queue_depth)
+        m.submodules.matrix_queue, m.submodules.vector_queue = matrix_queue, vector_queue
+        memories = {}
+        for name, shape in memory_shapes(config).items():
+            memories[name] = Sram(**shape)  # type: ignore[arg-type]
+            m.submodules[name] = memories[name]
+
+        self._control(m, sequencer, matrix, vector, sampler, matrix_queue, vector_queue)
+        self._memories(m, memories, sequencer, matrix, vector)
+        return m
+
+    def _control(self, m: Module, sequencer: Sequencer, matrix: MatrixUnit, vector: VectorUnit,
+                 sampler: Sampler, matrix_queue: CommandQueue, vector_queue: CommandQueue) -> None:
+        vector_pc, vector_signal = Signal(PC_BITS), Signal(4)
+        vector_ready = Signal()
+        vector_head = vector_queue.head
+        healthy = sequencer.fault == Fault.NONE
+        m.d.comb += [
+            matrix_queue.entry.eq(sequencer.matrix_entry),
+            matrix_queue.push.eq(sequencer.matrix_push),
+            sequencer.matrix_full.eq(matrix_queue.full),
+            sequencer.matrix_head.eq(matrix_queue.head),
+            matrix.head.eq(matrix_queue.head.flight),
+            matrix.head_ready.eq(matrix_queue.head_valid & sequencer.matrix_clear & healthy),
+            matrix_queue.pop.eq(matrix.pop),
+            sequencer.matrix_done.eq(matrix.done), sequencer.matrix_event.eq(matrix.event),
+            vector_queue.entry.eq(sequencer.vector_entry),
+            vector_queue.push.eq(sequencer.vector_push),
+            sequencer.vector_full.eq(vector_queue.full),
+            sequencer.vector_head.eq(vector_head),
+            vector_ready.eq(vector_queue.head_valid & sequencer.vector_clear & healthy),
+            vector.command.payload.eq(vector_head.flight.command),
+            vector.command.valid.eq(vector_ready),
+            vector_queue.pop.eq(vector_ready & vector.command.ready),
+            sequencer.vector_done.eq(vector.done), sequencer.vector_event.eq(vector_signal),
+            vector.epsilon.eq(self.epsilon),
+        ]
+        with m.If(vector_queue.pop):
+            m.d.sync += [vector_pc.eq(vector_head.flight.pc),
+                         vector_signal.eq(vector_head.flight.signal)]
+        # One cycle behind the units, so that a queue's head has no moment of seeming idleness.
+        idle = Signal()
+        m.d.sync += idle.eq(
+            matrix.idle & ~vector.busy & ~matrix_queue.head_valid & ~vector_queue.head_valid
+            & ~sequencer.matrix_push & ~sequencer.vector_push
+            & ~matrix_queue.waiting & ~vector_queue.waiting)
+        m.d.comb += [
+            sequencer.units_idle.eq(idle),
+            sequencer.unit_fault.eq(matrix.fault), sequencer.unit_fault_pc.eq(matrix.fault_pc),
+        ]
+        with m.If(matrix.fault == Fault.NONE):
+            m.d.comb += [sequencer.unit_fault.eq(vector.fault),
+                         sequencer.unit_fault_pc.eq(vector_pc)]
+
+        sampler_busy = Signal()
+        with m.If(matrix.sampler_valid & matrix.sampler_first):
+            m.d.sync += sampler_busy.eq(1)
+        with m.Elif(sampler.done):
+            m.d.sync += sampler_busy.eq(0)
+        m.d.comb += [
+            sampler.beat_valid.eq(matrix.sampler_valid), sampler.first.eq(matrix.sampler_first),
+            sampler.last.eq(matrix.sampler_last), sampler.index.eq(matrix.sampler_index),
+            sampler.limit.eq(matrix.sampler_limit), sampler.logits.eq(matrix.sampler_logits),
+            sampler.load_seed.eq(self.start), sampler.seed.eq(self.seed),
+            sampler.draw.eq(sequencer.draw), sampler.temperature.eq(self.temperature),
+            sequencer.sampler_busy.eq(sampler_busy), sequencer.sampled_token.eq(sampler.token),
+            self.token.eq(sampler.token), self.token_event.eq(sequencer.token_event),
+        ]
+        for name in ("start", "resume", "prompt_length", "token_limit", "start_position",
+                     "end_token", "watchdog_cycles", "breakpoint", "breakpoint_enable",
+                     "pause_after_token"):
+            m.d.comb += getattr(sequencer, name).eq(getattr(self, name))
+        for name in ("running", "done", "paused", "fault", "fault_pc"):
+            m.d.comb += getattr(self, name).eq(getattr(sequencer, name))
+
+        working = sequencer.running & ~sequencer.paused
+        resting = working & ~matrix.issuing & ~matrix.paced & ~matrix.storing
+        vector_resting = working & ~vector.busy
+        m.d.comb += [
+            self.busy.eq(working), self.array_busy.eq(matrix.issuing),
+            self.vector_busy.eq(vector.busy), self.matrix_paced.eq(matrix.paced),
+            self.matrix_store.eq(matrix.storing),
+            self.matrix_wait_event.eq(resting & matrix_queue.head_valid),
+            self.matrix_wait_command.eq(resting & ~matrix_queue.head_valid),
+            self.vector_wait_event.eq(vector_resting & vector_queue.head_valid),
+            self.vector_wait_command.eq(vector_resting & ~vector_queue.head_valid),
+            self.sequencer_stall.eq(sequencer.stalled),
+            self.saturations.eq(matrix.clipped + vector.saturations),
+        ]
+
+    def _memories(self, m: Module, memories: dict[str, Sram], sequencer: Sequencer,
+                  matrix: MatrixUnit, vector: VectorUnit) -> None:
+        def host(name: str, what: str) -> Value:
+            return getattr(self, f"host_{name}_{what}")
+
+        def two_ports(name: str, read: tuple[Value, Value], write: tuple[Value, Value, Value]) -> None:
+            """Wire a 1R1W memory: (address, enable) and (address, mask, data) unless the host has it."""
+            memory, select = memories[name], host(name, "select")
+            m.d.comb += [
+                memory.read_address.eq(Mux(select, host(name, "address"), read[0])),
+                memory.read_enable.eq(Mux(select, host(name, "read_enable"), read[1])),
+                memory.write_address.eq(Mux(select, host(name, "address"), write[0])),
+                memory.write_mask.eq(Mux(select, host(name, "write_mask"), write[1])),
+                memory.write_data.eq(Mux(select, host(name, "write_data"), write[2])),
+                host(name, "read_data").eq(memory.read_data),
+            ]
+
+        two_ports("activations", (matrix.activation_address, matrix.activation_enable),
+                  (vector.activation_address, vector.activation_mask, vector.activation_data))
+        two_ports("outputs", (matrix.output_read_address, matrix.output_enable),
+                  (matrix.output_address, matrix.output_mask, matrix.output_data))
+        two_ports("results", (vector.result_address, vector.result_enable),
+                  (matrix.result_address, matrix.result_write, matrix.result_data))
+        # The residual has two readers: the drain, which cannot wait, and the vector unit, whose
+        # commands wait for the drain's by an event; so they never meet in a correct program.
+        two_ports("residual",
+                  (Mux(matrix.residual_enable, matrix.residual_address, vector.residual_address),
+                   matrix.residual_enable | vector.residual_enable),
+                  (matrix.residual_write_address, matrix.residual_write,
+                   matrix.residual_write_data))
+        two_ports("multipliers", (matrix.multiplier_address, matrix.multiplier_enable),
+                  (vector.multiplier_address, vector.multiplier_mask, vector.multiplier_data))
+        two_ports("row_scales", (matrix.row_scale_address, matrix.row_scale_enable),
+                  (vector.row_scale_address, vector.row_scale_enable, vector.row_scale_data))
+        two_ports("row_maxima", (vector.maximum_address, vector.maximum_enable),
+                  (matrix.maximum_address, matrix.maximum_write, matrix.maximum_data))
+        m.d.comb += [
+            matrix.activation_data.eq(memories["activations"].read_data),
+            matrix.output_read_data.eq(memories["outputs"].read_data),
+            vector.result_data.eq(memories["results"].read_data),
+            matrix.residual_data.eq(memories["residual"].read_data),
+            vector.residual_data.eq(memories["residual"].read_data),
+            matrix.multiplier_data.eq(memories["multipliers"].read_data),
+            matrix.row_scale_data.eq(memories["row_scales"].read_data),
+            vector.maximum_data.eq(memories["row_maxima"].read_data),
+        ]
+
+        for name, address, enable in (
+                ("rope", vector.rope_address, vector.rope_enable),
+                ("program", sequencer.program_address, sequencer.program_enable)):
+            memory, select = memories[name], host(name, "select")
+            m.d.comb += [
+                memory.address.eq(Mux(select, host(name, "address"), address)),
+                memory.enable.eq(Mux(
+                    select, host(name, "read_enable") | host(name, "write_mask").any(), enable)),
+                memory.write_mask.eq(Mux(select, host(name, "write_mask"), 0)),
+                memory.write_data.eq(host(name, "write_data")),
+                host(name, "read_data").eq(memory.read_data),
+            ]
+        m.d.comb += [vector.rope_data.eq(memories["rope"].read_data),
+                     sequencer.program_data.eq(memories["program"].read_data)]
+
+        # Tokens: EMBED reads first, then EMIT writes, then the host.
+        tokens = memories["tokens"]
+        m.d.comb += [
+            self.tokens_grant.eq(~matrix.token_enable & ~sequencer.token_write),
+            sequencer.token_blocked.eq(matrix.token_enable),
+            matrix.token_data.eq(tokens.read_data),
+            self.host_tokens_read_data.eq(tokens.read_data),
+        ]
+        with m.If(matrix.token_enable):
+            m.d.comb += [tokens.enable.eq(1), tokens.address.eq(matrix.token_address)]
+        with m.Elif(sequencer.token_write):
+            m.d.comb += [tokens.enable.eq(1), tokens.write_mask.eq(1),
+                         tokens.address.eq(sequencer.token_address),
+                         tokens.write_data.eq(sequencer.token_data)]
+        with m.Elif(self.host_tokens_select):
+            m.d.comb += [
+                tokens.enable.eq(self.host_tokens_read_enable | self.host_tokens_write_mask),
+                tokens.write_mask.eq(self.host_tokens_write_mask),
+                tokens.address.eq(self.host_tokens_address),
+                tokens.write_data.eq(self.host_tokens_write_data),
+            ]
+
+        m.d.comb += [
+            matrix.host_read.eq(self.host_banks_select & self.host_banks_read_enable),
+            matrix.host_write_mask.eq(Mux(self.host_banks_select, self.host_banks_write_mask, 0)),
+            matrix.host_row.eq(self.host_banks_row),
+            matrix.host_address.eq(self.host_banks_address),
+            matrix.host_write_data.eq(self.host_banks_write_data),
+            self.host_banks_read_data.eq(matrix.host_data),
+            self.host_banks_valid.eq(matrix.host_valid),
+        ]
+
+
