@@ -15,6 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 # The built-in Yosys writes the same Verilog on every machine, and so does one hash seed.
+export PROMPT
 export AMARANTH_USE_YOSYS := builtin
 export PYTHONHASHSEED := 0
 
@@ -43,7 +44,7 @@ $(VENV)/.installed-%: $(VENV)/.installed
 setup: $(VENV)/.installed ## make .venv with everything that running needs
 
 sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, generate text, compare every bit
-	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$(PROMPT)" \
+	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$$PROMPT" \
 	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
 
 test: $(VENV)/.installed-test ## run all tests but the slow ones

@@ -12,9 +12,9 @@ from golden.model import LlamaWeights
 Float64Array = NDArray[np.float64]
 
 #: Sequences that the model writes itself when no text is given, and tokens of each.
-SEQUENCES = 2
-SEQUENCE_TOKENS = 96
-#: A model with more weights than this writes half as much, to take seconds at most.
+SEQUENCES = 4
+SEQUENCE_TOKENS = 128
+#: A model with more weights than this writes a quarter as much, to take seconds at most.
 LARGE_PARAMETERS = 5_000_000
 
 
@@ -40,15 +40,15 @@ class Ranges:
 def sample_tokens(weights: LlamaWeights, seed: int = 1) -> list[list[int]]:
     """Let the float model write sequences at temperature 1; one seed always gives the same.
 
-    They start with the tokens 0, 1, ..., because begin-of-text is usually one of the first two.
+    They start with token 0 or 1 in turn, because begin-of-text is usually one of these.
     """
     random = np.random.default_rng(seed)
     model = FloatLlama(weights)
-    length = SEQUENCE_TOKENS // (2 if weights.shape.parameters > LARGE_PARAMETERS else 1)
+    length = SEQUENCE_TOKENS // (4 if weights.shape.parameters > LARGE_PARAMETERS else 1)
     sequences = []
-    for first in range(min(SEQUENCES, weights.shape.vocab)):
+    for index in range(SEQUENCES):
         model.reset()
-        tokens = [first]
+        tokens = [index % min(2, weights.shape.vocab)]
         while len(tokens) < min(length, weights.shape.context):
             logits = model.step(tokens[-1]).astype(np.float64)
             # The largest logit plus Gumbel noise is a sample of their softmax.

@@ -31,7 +31,7 @@ INT16_TARGET = 8191
 SCORE_SHIFT_LIMIT = 48
 #: Static int8 scales leave this much room above the largest calibrated value.
 VALUE_MARGIN = 1.3
-ATTENTION_MARGIN = 1.3
+ATTENTION_MARGIN = 1.5
 #: Beyond this ratio of gains, an embedding that shares the logits' weights loses precision.
 GAIN_SPREAD_LIMIT = 64.0
 #: Exponents below this only make zeros.
@@ -174,8 +174,11 @@ def _layer(
         heads = weight.reshape(-1, shape.head_dim, shape.dim)
         return heads[:, pairs].reshape(weight.shape)
 
-    v_scale = INT8_MAX / (VALUE_MARGIN * _positive(seen.v))
-    attention_scale = INT8_MAX / (ATTENTION_MARGIN * _positive(seen.attention))
+    v_range = VALUE_MARGIN * _positive(seen.v)
+    v_scale = INT8_MAX / v_range
+    # An average of values cannot reach farther than the values.
+    attention_range = np.minimum(ATTENTION_MARGIN * _positive(seen.attention), v_range)
+    attention_scale = INT8_MAX / attention_range
     attention_multiplier, attention_shift = _multipliers(
         f"{name}.attention", attention_scale / v_scale
     )

@@ -33,8 +33,8 @@ CONTROLS = {"prompt_length": 16, "token_limit": 16, "start_position": 16, "end_t
 def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
     """Return the members through which the host reaches each memory: ``host_<memory>_...``.
 
-    ``select`` claims the memory (only while the core rests; ``tokens`` when granted); a read is
-    answered one cycle after ``read_enable``, by a bank with ``host_banks_valid``.
+    ``select`` claims the memory (only while the core is idle; ``tokens`` when granted); a read is
+    answered one cycle after ``read_enable``, by a bank after ``SystolicArray.sums_latency``.
     """
     members: dict[str, object] = {}
     for name, shape in memory_shapes(config).items():
@@ -49,7 +49,7 @@ def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
         "host_banks_address": In(address_bits(config)),
         "host_banks_write_mask": In(config.columns),
         "host_banks_write_data": In(8 * config.columns), "host_banks_read_enable": In(1),
-        "host_banks_read_data": Out(8 * config.columns), "host_banks_valid": Out(1),
+        "host_banks_read_data": Out(8 * config.columns),
         "tokens_grant": Out(1),
     }
 
@@ -58,8 +58,8 @@ class Core(wiring.Component):
     """Everything that a soft reset clears; the memories keep their contents.
 
     Ports: ``start``, ``resume`` pulses and the host's values (:data:`CONTROLS`); ``running``,
-    ``done``, ``paused``, ``fault``, ``fault_pc``; ``busy``: running and not paused, host accesses
-    to memories other than ``tokens`` must wait; ``token_event`` with ``token``; one bit per counter
+    ``done``, ``paused``, ``fault``, ``fault_pc``; ``idle``: neither sequencer nor units work, and
+    the host may use the memories (``tokens``: always, when granted); ``token_event`` with ``token``; one bit per counter
     of :data:`COUNTED`, and ``saturations`` in this cycle; host ports of
     :func:`host_memory_ports`.
     """
@@ -68,7 +68,7 @@ class Core(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1), "resume": In(1), **{name: In(bits) for name, bits in CONTROLS.items()},
-            "running": Out(1), "done": Out(1), "paused": Out(1), "busy": Out(1),
+            "running": Out(1), "done": Out(1), "paused": Out(1), "idle": Out(1),
             "fault": Out(Fault), "fault_pc": Out(PC_BITS),
             "token_event": Out(1), "token": Out(17),
             **{name: Out(1) for name in COUNTED}, "saturations": Out(9),
@@ -163,7 +163,7 @@ class Core(wiring.Component):
         resting = working & ~matrix.issuing & ~matrix.paced & ~matrix.storing
         vector_resting = working & ~vector.busy
         m.d.comb += [
-            self.busy.eq(working), self.array_busy.eq(matrix.issuing),
+            self.idle.eq(idle & ~working & (sequencer.fault == Fault.NONE)), self.array_busy.eq(matrix.issuing),
             self.vector_busy.eq(vector.busy), self.matrix_paced.eq(matrix.paced),
             self.matrix_store.eq(matrix.storing),
             self.matrix_wait_event.eq(resting & matrix_queue.head_valid),
@@ -265,7 +265,6 @@ class Core(wiring.Component):
             matrix.host_address.eq(self.host_banks_address),
             matrix.host_write_data.eq(self.host_banks_write_data),
             self.host_banks_read_data.eq(matrix.host_data),
-            self.host_banks_valid.eq(matrix.host_valid),
         ]
 
 

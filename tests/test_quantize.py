@@ -63,7 +63,7 @@ def test_same_input_same_integers(weights: LlamaWeights) -> None:
         assert np.array_equal(a.weight, b.weight)
         assert np.array_equal(a.multiplier, b.multiplier)
     assert sample_tokens(weights) == sample_tokens(weights)
-    assert [sequence[0] for sequence in sample_tokens(weights)] == [0, 1]
+    assert [sequence[0] for sequence in sample_tokens(weights)] == [0, 1, 0, 1]
 
 
 def test_multipliers_are_normalized_and_rows_use_the_range(quantized: QuantizedLlama) -> None:

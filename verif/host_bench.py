@@ -234,4 +234,4 @@ async def watch(dut: Any, prefix: str, channel: str, fields: Iterable[str]) -> N
         assert offered is None or now == offered, (
             f"{prefix}_{channel}: the offer changed before it was taken: got {now}, "
             f"want {offered}")
-        offered = None if ready.value else now
+        offered = None if ready.value or dut.rst.value else now

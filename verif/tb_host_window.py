@@ -297,6 +297,30 @@ async def order_and_independence(dut: Any) -> None:
 
 
 @cocotb.test(**LIMIT)
+async def reset_in_a_burst(dut: Any) -> None:
+    """A reset in the middle of bursts leaves nothing behind but what was written."""
+    window, model, rng = await begin(dut)
+    base = MAP.regions["banks"].base
+    for cycles in range(4, 24):
+        tasks = [cocotb.start_soon(window.aw.send(0, **Burst(base, beats=9).fields())),
+                 cocotb.start_soon(window.ar.send(0, **Burst(base, beats=9).fields())),
+                 cocotb.start_soon(window.w.send(0, data=rng.getrandbits(32), strb=0, last=0))]
+        await ClockCycles(dut.clk, cycles)
+        for task in tasks:
+            task.cancel()
+        for channel in (window.aw, window.ar, window.w):
+            channel.valid.value = 0
+        dut.rst.value = 1
+        await ClockCycles(dut.clk, 2)
+        for channel in (window.b, window.r):
+            assert not channel.valid.value, f"{channel.name}: valid in reset"
+        dut.rst.value = 0
+        await window.write(words(rng, Burst(base + 32, beats=3), whole=True), rng)
+        await window.read(Burst(base, beats=12), rng)
+    model.compare()
+
+
+@cocotb.test(**LIMIT)
 async def third_party_manager(dut: Any) -> None:
     """cocotbext-axi: random lengths, sizes and pauses, as its authors read the protocol."""
     logging.getLogger(f"cocotb.{dut._name}.{PREFIX}").setLevel(logging.WARNING)

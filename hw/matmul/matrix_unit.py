@@ -22,8 +22,7 @@ class MatrixUnit(wiring.Component):
     Ports: ``head`` with ``head_ready`` and ``pop`` (command queue); memory ports with the names
     and timing of :class:`hw.matmul.drain.Drain` and :class:`hw.matmul.issue.MatrixIssue`;
     ``activation_data``/``output_data_in``: SRAM outputs; ``host_*``: bank access while the unit
-    rests: a write takes one cycle, a read returns ``host_data`` with ``host_valid`` after
-    ``steps + 4`` cycles.
+    rests: a write takes one cycle, a read returns ``host_data`` after ``SystolicArray.sums_latency``.
 
     Latency: from a command's first wave to the first write: see ``SystolicArray`` and ``Drain``.
     """
@@ -58,7 +57,7 @@ class MatrixUnit(wiring.Component):
             "host_read": In(1), "host_write_mask": In(config.columns),
             "host_row": In(range(config.rows)), "host_address": In(address_bits(config)),
             "host_write_data": In(8 * config.columns),
-            "host_data": Out(8 * config.columns), "host_valid": Out(1),
+            "host_data": Out(8 * config.columns),
             "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)),
             "idle": Out(1), "issuing": Out(1), "paced": Out(1), "storing": Out(1),
             "fault": Out(Fault), "fault_pc": Out(12),
@@ -121,8 +120,6 @@ class MatrixUnit(wiring.Component):
             store_path.host_store.data.eq(self.host_write_data),
             self.host_data.eq(Cat(*(array.sums.word_select(c, 32)[:8]
                                     for c in range(config.columns)))),
-            self.host_valid.eq(delay(m, self.host_read, SystolicArray.sums_latency(config),
-                                     "host_answer")),
         ]
         m.d.comb += [self.fault.eq(issue.fault), self.fault_pc.eq(issue.fault_pc)]
         with m.If(issue.fault == Fault.NONE):

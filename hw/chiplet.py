@@ -1,0 +1,62 @@
+"""The chiplet: the core behind its host port."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+
+from hw.arithmetic import delay
+from hw.config import ChipletConfig
+from hw.control.isa import Fault
+from hw.core import CONTROLS, COUNTED, Core
+from hw.emit import instantiate
+from hw.host.access import forward
+from hw.host.host_bridge import HostBridge, bus_members
+from hw.host.memory_access import memory_members
+from hw.matmul.systolic_array import SystolicArray
+
+
+class Chiplet(wiring.Component):
+    """One chiplet with AXI4-Lite registers, an AXI4 memory window, and an interrupt.
+
+    Ports: ``clk``, ``rst`` (synchronous, active high); ``s_axil_*``: registers (docs/registers.md);
+    ``s_axi_*``: memories; ``irq``. All outputs come from registers or from one gate behind them.
+    The registers' RESET_SEQUENCER resets the core and leaves the bridge and the memories alone.
+    """
+
+    def __init__(self, config: ChipletConfig) -> None:
+        self.config = config
+        super().__init__(bus_members())
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        bridge, core = HostBridge(config), Core(config)
+        core_reset = Signal(init=1)
+        m.d.sync += core_reset.eq(bridge.reset_sequencer)
+        instantiate(m, "bridge", "tessera_host_bridge", bridge, platform)
+        instantiate(m, "core", "tessera_core", core, platform, reset=core_reset)
+        forward(m, self, bridge, bus_members())
+
+        for name in memory_members(config):
+            if name == "banks_valid":
+                # Counted here, so that a reset of the core cannot lose the answer.
+                read = bridge.banks_select & bridge.banks_read_enable
+                m.d.comb += bridge.banks_valid.eq(
+                    delay(m, read, SystolicArray.sums_latency(config), "bank_answer"))
+            elif name == "tokens_grant":
+                m.d.comb += bridge.tokens_grant.eq(core.tokens_grant)
+            elif name.endswith("_read_data"):
+                m.d.comb += getattr(bridge, name).eq(getattr(core, f"host_{name}"))
+            else:
+                m.d.comb += getattr(core, f"host_{name}").eq(getattr(bridge, name))
+        for name in ("start", "resume", *CONTROLS):
+            m.d.comb += getattr(core, name).eq(getattr(bridge, name))
+        m.d.comb += [getattr(bridge, f"count_{name}").eq(getattr(core, name)) for name in COUNTED]
+        faulted = core.fault != Fault.NONE
+        m.d.comb += [
+            bridge.saturations.eq(core.saturations), bridge.token_valid.eq(core.token_event),
+            bridge.token.eq(core.token), bridge.running.eq(core.running & ~faulted),
+            bridge.done.eq(core.done), bridge.faulted.eq(faulted),
+            bridge.paused.eq(core.paused), bridge.idle.eq(core.idle),
+            bridge.fault_cause.eq(core.fault), bridge.fault_pc.eq(core.fault_pc),
+        ]
+        return m
