@@ -26,12 +26,6 @@ class Expression:
     imm: int = 0
     amount: int = 0
 
-    def __add__(self, imm: int) -> "Expression":
-        """Add a constant (to a sum)."""
-        if self.amount:
-            raise ValueError("a shifted register cannot be added to")
-        return Expression(self.rs, self.rt, self.imm + imm)
-
 
 #: What a register is set to.
 Value = int | Expression

@@ -57,7 +57,7 @@ class MatrixUnit:
         if i.opcode == Opcode.EMBED:
             yield from ("position", "token_scale", "limit")
             return
-        subs = [] if f["subrows"] == 1 else ["sub"]
+        subs = ["sub"] if f["subrows"] > 1 else []
         yield from ("x", "n_tiles", "subrows", "row_scale")
         yield from (f"{name}_{each}_stride" for name in ("x", "dst") for each in subs)
         yield from (name for _ in rows for name in ("x_row_stride", "row_scale_stride"))

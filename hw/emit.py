@@ -14,6 +14,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.memory.sram import SramShape, behavioural_verilog
+from hw.verilog_text import compact
 
 
 class VerilogPlatform:
@@ -74,9 +75,10 @@ def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) 
     # A module with neither register nor memory would lose clk and rst, which every instance names.
     _mark_used(component)
     wrapper = _Clocked(component)
-    return verilog.convert(
+    text = verilog.convert(
         wrapper, name=name, platform=platform, emit_src=False, strip_internal_attrs=True,
         ports=[value for value, _ in _ports(component).values()] + wrapper.clock_ports)
+    return compact(text)
 
 
 class _Clocked(Elaboratable):

@@ -8,6 +8,8 @@ from hw.config import CONFIGS, ChipletConfig
 from verif.simulator import build
 from verif.vector_unit_bench import PUBLIC, VectorUnitBench
 
+pytestmark = pytest.mark.sim
+
 SHAPES = {
     "tiny": (CONFIGS["tiny"], 150),
     "base": (CONFIGS["base"], 150),

@@ -94,9 +94,16 @@ module {module} (
 );
   reg [{bits_1}:0] mem [0:{words_1}];
 `ifdef TESSERA_IMAGE
-  string image_directory;
-  initial if ($value$plusargs("image=%s", image_directory))
-    $readmemh({{image_directory, "/", $sformatf("%m"), ".hex"}}, mem);
+  string image_directory, image_file;
+  int image_handle;
+  initial if ($value$plusargs("image=%s", image_directory)) begin
+    image_file = {{image_directory, "/", $sformatf("%m"), ".hex"}};
+    image_handle = $fopen(image_file, "r");
+    if (image_handle != 0) begin
+      $fclose(image_handle);
+      $readmemh(image_file, mem);
+    end
+  end
 `endif
 """
 
@@ -124,7 +131,7 @@ endmodule
 def behavioural_verilog(shape: SramShape) -> str:
     """Return the simulation model of a memory.
 
-    With the macro TESSERA_IMAGE, ``+image=DIR`` loads ``DIR/<hierarchical name>.hex`` at time 0.
+    With the macro TESSERA_IMAGE, ``+image=DIR`` loads ``DIR/<hierarchical name>.hex`` at time 0, if that file exists.
     """
     bits, address, mask = shape.bits, shape.address_bits, shape.mask_bits
     one_port = shape.ports == "1rw"

@@ -1,6 +1,6 @@
 """Addresses of a command's beats."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,15 +33,23 @@ class AddressWalker(wiring.Component):
         m = Module()
         row = Signal(ADDRESS_BITS, reset_less=True)
         segment = Signal(ADDRESS_BITS, reset_less=True)
-        next_row = row + self.row_stride
-        next_segment = segment + self.segment_stride
-        with m.If(self.start):
-            m.d.sync += [row.eq(self.base), segment.eq(self.base), self.address.eq(self.base)]
-        with m.Elif(self.beat.valid):
-            with m.If(~self.beat.last):
-                m.d.sync += self.address.eq(self.address + 1)
-            with m.Elif(~self.beat.row_end):
-                m.d.sync += [segment.eq(next_segment), self.address.eq(next_segment)]
-            with m.Else():
-                m.d.sync += [row.eq(next_row), segment.eq(next_row), self.address.eq(next_row)]
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        m.d.comb += self.address.eq(address)
+        # One adder: what follows the beat, the segment or the row.
+        origin = Signal(ADDRESS_BITS)
+        stride = Signal(BASE_BITS)
+        following = Signal(ADDRESS_BITS)
+        with m.If(~self.beat.last):
+            m.d.comb += [origin.eq(address), stride.eq(1)]
+        with m.Elif(~self.beat.row_end):
+            m.d.comb += [origin.eq(segment), stride.eq(self.segment_stride)]
+        with m.Else():
+            m.d.comb += [origin.eq(row), stride.eq(self.row_stride)]
+        m.d.comb += following.eq(Mux(self.start, self.base, origin + stride))
+        with m.If(self.start | self.beat.valid):
+            m.d.sync += address.eq(following)
+        with m.If(self.start | (self.beat.valid & self.beat.last)):
+            m.d.sync += segment.eq(following)
+        with m.If(self.start | (self.beat.valid & self.beat.last & self.beat.row_end)):
+            m.d.sync += row.eq(following)
         return m

@@ -108,7 +108,8 @@ class VectorDatapath(wiring.Component):
         operation = self.operation
         transform = Signal(beat_layout(), name="transform_0")
         m.d.comb += [
-            transform.eq(Mux(operation.swiglu, self.issued[5].as_value(), self.issued[2].as_value())),
+            transform.eq(
+                Mux(operation.swiglu, self.issued[5].as_value(), self.issued[2].as_value())),
             transform.valid.eq(Mux(operation.swiglu, self.issued[5].valid,
                                    self.issued[2].valid & operation.rope)),
         ]
@@ -234,7 +235,7 @@ class VectorDatapath(wiring.Component):
         write_address = Signal(range(words))
         read_address = Signal(range(words))
         even, odd = self._transformed[2], self._transformed[3]
-        normalize, x_comes = self._normalized[0], self._normalized[1]
+        normalize = self._normalized[0]
         with m.If(odd.valid):
             m.d.sync += write_address.eq(write_address + 1)
         with m.If(normalize.valid & ~self.operation.norm):
@@ -247,15 +248,14 @@ class VectorDatapath(wiring.Component):
             temporary.read_enable.eq(normalize.valid & ~self.operation.norm),
         ]
         x = Signal(32 * lanes, reset_less=True)
-        with m.If(x_comes.valid):
-            m.d.sync += x.eq(Mux(self.operation.norm, self.residual_data, temporary.read_data))
+        m.d.sync += x.eq(Mux(self.operation.norm, self.residual_data, temporary.read_data))
         return x
 
     def _quantize(self, m: Module, platform: object, x: Signal) -> None:
         """Quantize, or exponentiate; register the bytes."""
         lanes = self.config.lanes
         m.submodules.sum = total = ProbabilitySum(self.config)
-        clipped = Signal(lanes)
+        clipped = Signal(lanes, reset_less=True)
         for i in range(lanes):
             lane, exponential = QuantizeLane(), ExponentialLane()
             instantiate(m, f"quantize_{i}", "quantize_lane", lane, platform)

@@ -35,10 +35,12 @@ class QuantizeLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.sync += self.normalized.eq(normalize(m, self.x, self.shift, "xn"))
+        normalized = Signal(signed(16), reset_less=True)
+        m.d.sync += normalized.eq(normalize(m, self.x, self.shift, "xn"))
+        m.d.comb += self.normalized.eq(normalized)
 
         product = Signal(signed(16 + RECIPROCAL_BITS))
-        m.d.comb += product.eq(self.normalized * self.reciprocal)
+        m.d.comb += product.eq(normalized * self.reciprocal)
         # (product + 2**21) >> 22 is ((product >> 21) + 1) >> 1: the bits below need no register.
         doubled = Signal(signed(len(product) - _PRODUCT_FRACTION_BITS + 1), reset_less=True)
         m.d.sync += doubled.eq(product >> (_PRODUCT_FRACTION_BITS - 1))

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
 from hw.vector.reduction import SUM_LIMIT_BITS
-from hw.vector.tables import RSQRT, RSQRT_BITS, RSQRT_SQUARED, look_up
+from hw.vector.tables import RSQRT, RSQRT_SQUARED, look_up
 
 _THREE_HALVES = 3 << 29
 

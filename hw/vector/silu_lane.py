@@ -53,5 +53,7 @@ class SiluLane(wiring.Component):
         # Stage 3: relu - (bump + 8 >> 4) is (16 relu + 7 - bump) >> 4.
         difference = Signal(signed(20))
         m.d.comb += difference.eq(Cat(Const(7, 4), relu_2, Const(0, 1)).as_signed() - bump)
-        m.d.sync += self.silu.eq(difference >> 4)
+        silu = Signal(signed(16), reset_less=True)
+        m.d.sync += silu.eq(difference >> 4)
+        m.d.comb += self.silu.eq(silu)
         return m

@@ -1,6 +1,6 @@
 """The multipliers of two neighbouring lanes: RoPE, SwiGLU's product, squares."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,9 +53,16 @@ class TransformPair(wiring.Component):
         subtract = Signal()
         m.d.sync += [left.eq(a * b), right.eq(c * d), subtract.eq(self.rope & ~self.odd)]
 
+        addend = right.as_unsigned() ^ subtract.replicate(32)
         total = Signal(signed(34))
-        half = Mux(self.rope, 1 << (ROPE_FRACTION_BITS - 1), 0)
-        m.d.comb += total.eq(left + (right ^ subtract.replicate(32).as_signed())
-                             + (half | subtract))
-        m.d.sync += self.result.eq(Mux(self.rope, total >> ROPE_FRACTION_BITS, total))
+        result = Signal(signed(32), reset_less=True)
+        # left - right is left + ~right + 1, with the 1 as a bit below both.
+        m.d.comb += [
+            total.eq((Cat(subtract, left).as_signed()
+                      + Cat(subtract, addend).as_signed()) >> 1),
+            self.result.eq(result),
+        ]
+        # round_shift(total, 14) is ((total >> 13) + 1) >> 1.
+        m.d.sync += result.eq(
+            Mux(self.rope, ((total >> (ROPE_FRACTION_BITS - 1)) + 1) >> 1, total))
         return m

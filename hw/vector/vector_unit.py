@@ -40,8 +40,8 @@ class VectorUnit(wiring.Component):
         smaller than the row's.
         ``fault``: why the unit stopped; held until reset.
 
-    An address beyond its memory, a command with nothing to do, or a segment of ROPE or SWIGLU longer
-    than ``segment_beats`` stops the unit: the access does not happen, nor any after it.
+    An address beyond its memory, a command with nothing to do, or a segment of ROPE or SWIGLU
+    longer than ``segment_beats`` stops the unit: the access does not happen, nor any after it.
     Latency and throughput: ``vector_cycles`` in hw/vector/schedule.py, exactly, whatever the data.
     Backpressure: memories always answer.
     """
@@ -319,7 +319,8 @@ class VectorUnit(wiring.Component):
         operation, datapath = self._operation, self._datapath
         last = Signal(beat_layout(), name="norm_written")
         m.d.comb += [last.eq(datapath.written), last.valid.eq(operation.norm & self._written)]
-        norm_last = delay_beats(m, last, norm_done_delay(self.config), self._stopped, "norm_written")[-1]
+        norm_last = delay_beats(
+            m, last, norm_done_delay(self.config), self._stopped, "norm_written")[-1]
         end = Mux(operation.softmax, self._scale_written.valid & self._scale_written.final,
                   Mux(operation.norm, norm_last.valid & norm_last.final,
                       self._written & datapath.written.final))

@@ -1,0 +1,42 @@
+"""Removes from generated Verilog what no tool and no reader needs; the logic stays the same.
+
+Amaranth declares a wire for each field of a structure and for each alias of a port. Most are read
+by nothing; without them the text is a quarter shorter and easier to follow.
+"""
+
+import re
+from collections import Counter
+
+#: Attributes that name enumeration values (for waveform viewers only).
+_ENUM_ATTRIBUTE = re.compile(r"^ *\(\* enum_(?:value|base)_.*\*\)\n", re.MULTILINE)
+#: A port's declaration, and the wire declaration that repeats it.
+_PORT_TWICE = re.compile(
+    r"^( *(?:in|out)put (?P<port>(?:\[\d+:0\] )?\S+ ?);\n) *wire (?P=port);\n", re.MULTILINE)
+_IDENTIFIER = re.compile(r"\\\S+|(?<![\w'\\$.])[A-Za-z_][\w$]*")
+_WIRE = re.compile(r"^ *wire (?:\[\d+:0\] )?(\\\S+|[A-Za-z_][\w$]*) ?;$")
+_ASSIGN = re.compile(r"^ *assign (\\\S+|[A-Za-z_][\w$]*) +=")
+
+
+def compact(text: str) -> str:
+    """Return Verilog without enumeration attributes, repeated declarations, and unread wires."""
+    text = _PORT_TWICE.sub(r"\1", _ENUM_ATTRIBUTE.sub("", text))
+    modules = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
+    return "".join(_without_unread_wires(module) for module in modules)
+
+
+def _without_unread_wires(module: str) -> str:
+    """Drop wires that are declared and assigned once and read nowhere, until none is left."""
+    lines = module.splitlines(keepends=True)
+    names = [_IDENTIFIER.findall(line) for line in lines]
+    while True:
+        uses = Counter(name for line in names for name in line)
+        declared = {match[1] for line in lines if (match := _WIRE.match(line.rstrip("\n")))}
+        assigned = Counter(match[1] for line in lines if (match := _ASSIGN.match(line)))
+        unread = {name for name in declared if uses[name] == 1 + assigned[name] <= 2}
+        if not unread:
+            return "".join(lines)
+        keep = [
+            not ((wire := _WIRE.match(line.rstrip("\n"))) and wire[1] in unread)
+            and not ((assign := _ASSIGN.match(line)) and assign[1] in unread) for line in lines]
+        lines = [line for line, kept in zip(lines, keep, strict=True) if kept]
+        names = [name for name, kept in zip(names, keep, strict=True) if kept]

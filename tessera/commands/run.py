@@ -1,0 +1,183 @@
+"""`tessera run`: generate text with a model."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from compiler.checkpoint import Checkpoint
+from compiler.compile import compile_model
+from compiler.quantize import quantize
+from golden.sampler import temperature_register
+from hw.config import ChipletConfig, find_config
+from tessera.engines import (
+    Request,
+    Result,
+    prediction_error,
+    run_float,
+    run_golden,
+    run_rtl,
+    simulator_exists,
+)
+from tessera.options import (
+    ConfigOption,
+    JsonOption,
+    ModelOption,
+    TokenizerOption,
+    VerboseOption,
+    load_model,
+    prompt_ids,
+)
+from tessera.report import RunFailedError, check_writable, errors, line, log, step, write_json
+from tessera.streaming import TextDecoder, TextView
+
+SEED_LIMIT = (1 << 32) - 1
+
+
+class Engine(StrEnum):
+    """What computes."""
+
+    RTL = "rtl"
+    GOLDEN = "golden"
+    FLOAT = "float"
+
+
+def run(
+    model: ModelOption,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Text to continue.")],
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to generate.")],
+    tokenizer: TokenizerOption = None,
+    config: ConfigOption = "base",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="rtl: the chiplet in Verilator, compared with golden; golden: the integer model; "
+            "float: the reference."
+        ),
+    ] = Engine.RTL,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEED_LIMIT, help="First state of the sampler.")
+    ] = 1,
+    json: JsonOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Generate text with a model, on the chiplet's RTL or on a reference.
+
+    The text appears as it is generated; then come the figures. It ends with code 1 if the RTL
+    and the golden model differ in any bit.
+    """
+    chiplet = find_config(config)
+    check_writable(json, "--json")
+    temperature_register(temperature)  # refuses what the chip has no number for
+    checkpoint = load_model(model, tokenizer)
+    request = Request(
+        prompt=prompt_ids(checkpoint, prompt), count=tokens, temperature=temperature, seed=seed,
+        end_token=checkpoint.tokenizer.end_token,
+    )  # fmt: skip
+    decoder = TextDecoder(checkpoint.tokenizer, request.prompt)
+    result = _generate(engine, chiplet, checkpoint, request, prompt, decoder)
+    _print_figures(engine, chiplet, request, result)
+    write_json(json, _figures(engine, chiplet, request, result, decoder.text))
+    if result.bit_exact is False:
+        raise RunFailedError(
+            f"the RTL is not bit-exact: {result.first_difference or 'it differs from golden'}"
+        )
+
+
+def _generate(
+    engine: Engine,
+    chiplet: ChipletConfig,
+    checkpoint: Checkpoint,
+    request: Request,
+    prompt: str,
+    decoder: TextDecoder,
+) -> Result:
+    """Run the engine and show the text."""
+    shape = checkpoint.weights.shape
+    request.check_context(shape.context, "the model")
+    if engine is not Engine.FLOAT:
+        with step("quantizing"):
+            quantized = quantize(checkpoint.weights)
+    if engine is Engine.RTL:
+        with step("compiling"):
+            image = compile_model(quantized, chiplet)
+        request.check_context(image.context, f"the model on configuration {chiplet.name}")
+        if not simulator_exists(chiplet):
+            errors.print(f"building the simulator of {chiplet.name}, once: a minute or two ...")
+    view = TextView()
+    shown = 0
+
+    def show(token: int, cycles: str = "") -> None:
+        nonlocal shown
+        shown += 1
+        log.debug("token %d of %d: %d%s", shown, request.count, token, cycles)
+        view.write(decoder.push(token), f"[{shown} of {request.count} tokens{cycles}]")
+
+    def show_record(record: Any) -> None:
+        exact = "bit-exact" if record.exact else "NOT bit-exact"
+        show(int(record.token), f", {int(record.cycles):,} cycles for this one, {exact}")
+
+    with view:
+        view.write(prompt, f"[{engine.value} starts]")
+        if engine is Engine.FLOAT:
+            result = run_float(checkpoint.weights, request, show)
+        elif engine is Engine.GOLDEN:
+            result = run_golden(quantized, request, show)
+        else:
+            result = run_rtl(image, quantized, request, show_record)
+        view.write(decoder.finish())
+    return result
+
+
+def _print_figures(
+    engine: Engine, chiplet: ChipletConfig, request: Request, result: Result
+) -> None:
+    count = len(result.tokens)
+    if engine is not Engine.RTL:
+        line("tokens", f"{count} in {result.seconds:.1f} s (engine {engine.value})")
+    else:
+        line("bit-exact", "yes" if result.bit_exact else f"no: {result.first_difference}")
+        _print_cycles(chiplet, request, result)
+    if count and result.tokens[-1] == request.end_token:
+        line("stopped", "the model wrote its end token")
+    elif count < request.count:
+        line("stopped", "the context is full")
+
+
+def _print_cycles(chiplet: ChipletConfig, request: Request, result: Result) -> None:
+    cycles = result.cycles_per_token
+    if not cycles:
+        return
+    first, later = cycles[0], cycles[1:]
+    text = f"{first:,} with the prompt of {len(request.prompt)} tokens"
+    if later:
+        mean = sum(later) / len(later)
+        text += f", then {min(later):,} to {max(later):,} (mean {mean:,.0f})"
+    line("cycles per token", text)
+    error = prediction_error(result.predicted_cycles_per_token, cycles)
+    if error is not None:
+        exact = result.predicted_cycles_per_token == cycles
+        line("predicted cycles", "the same" if exact else f"off by {error:.2%} at most")
+    if result.mac_utilization is not None:
+        busy = f"{result.mac_utilization:.1%} of the {chiplet.macs} MACs, prompt included"
+        line("busy with useful work", busy)
+    line("clipped values", f"{result.saturations:,}")
+    if result.kcycles_per_second is not None:
+        line("simulation", f"{result.kcycles_per_second:,.0f} kcycles/s")
+
+
+def _figures(
+    engine: Engine, chiplet: ChipletConfig, request: Request, result: Result, text: str
+) -> dict[str, Any]:
+    """Return the JSON; figures that an engine does not have are null or empty."""
+    return {
+        **asdict(result),
+        "prompt_tokens": request.prompt,
+        "text": text,
+        "engine": engine.value,
+        "config": chiplet.name if engine is Engine.RTL else None,
+        "temperature": request.temperature,
+        "seed": request.seed,
+    }

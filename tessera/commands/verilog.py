@@ -1,0 +1,44 @@
+"""`tessera verilog`: the chiplet as Verilog."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw.config import ChipletConfig, find_config
+from hw.emit import EmittedVerilog, emit, write_directory
+from tessera.options import ConfigOption, VerboseOption
+from tessera.report import line, step
+
+#: Name of the top module.
+TOP = "tessera_chiplet"
+
+
+def emit_chiplet(config: ChipletConfig) -> EmittedVerilog:
+    """Convert a chiplet to Verilog."""
+    # Elaboration starts here: nothing else of the command line waits for it.
+    from hw.chiplet import Chiplet  # noqa: PLC0415
+
+    return emit(Chiplet(config), TOP)
+
+
+def verilog(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")],
+    config: ConfigOption = "base",
+    verbose: VerboseOption = False,
+) -> None:
+    """Write the chiplet's Verilog.
+
+    Into the directory go the logic, behavioural models of the memories, a file list, the list of
+    memory macros to replace them by, and the configuration as JSON.
+    """
+    chiplet = find_config(config)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a directory, not the file {out}")
+    with step(f"writing {config}"):
+        emitted = emit_chiplet(chiplet)
+        paths = write_directory(emitted, out, chiplet.as_dict())
+    for path in paths:
+        line(str(path), f"{path.stat().st_size:,} bytes")
+    modules = sum(text.startswith("module ") for text in emitted.logic.splitlines())
+    line("modules", f"{modules}, and {len(emitted.srams)} shapes of memory")

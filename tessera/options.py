@@ -1,0 +1,72 @@
+"""Options that several commands take, and the checks that they share."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compiler.checkpoint import Checkpoint, load_checkpoint
+from hw.config import CONFIGS
+from tessera.report import log, step
+
+ModelOption = Annotated[
+    Path,
+    typer.Option(
+        "--model", "-m", help="Llama: a Hugging Face directory, or a llama2.c .bin file.",
+        show_default=False,
+    ),
+]  # fmt: skip
+TokenizerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        help="tokenizer.json or llama2.c tokenizer.bin; the model's own without it.",
+        show_default=False,
+    ),
+]
+ConfigOption = Annotated[
+    str, typer.Option("--config", "-c", help=f"Chiplet configuration: {', '.join(CONFIGS)}.")
+]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="File to write the figures to.", show_default=False),
+]
+
+
+def _set_up_logs(verbose: bool) -> bool:
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(relativeCreated)6d ms  %(name)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    # Not the root logger: other libraries' logs say nothing about this project.
+    if verbose:
+        log.setLevel(logging.DEBUG)
+    return verbose
+
+
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", callback=_set_up_logs, help="Log each step, and where an error came from."
+    ),
+]  # fmt: skip
+
+
+def load_model(model: Path, tokenizer: Path | None) -> Checkpoint:
+    """Load a checkpoint."""
+    with step(f"loading {model}"):
+        return load_checkpoint(model, tokenizer)
+
+
+def prompt_ids(checkpoint: Checkpoint, prompt: str) -> list[int]:
+    """Return the tokens of a prompt, after the token that starts every sequence."""
+    tokenizer = checkpoint.tokenizer
+    start = [] if tokenizer.bos_token is None else [tokenizer.bos_token]
+    ids = start + tokenizer.encode(prompt)
+    if not ids:
+        raise ValueError("--prompt must hold at least one token, not an empty text")
+    return ids

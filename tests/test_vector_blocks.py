@@ -1,0 +1,51 @@
+"""The vector unit's arithmetic blocks and tables."""
+
+import numpy as np
+import pytest
+
+from golden import tables as golden_tables
+from hw.config import CONFIGS, ChipletConfig
+from hw.control.isa import Opcode
+from hw.vector import tables
+from hw.vector.schedule import norm_done_delay, segment_beats, tree_cycles, vector_cycles
+from verif.simulator import build
+from verif.vector_blocks_bench import VectorBlocksBench
+
+
+@pytest.mark.sim
+def test_blocks() -> None:
+    build(VectorBlocksBench(), "vector_blocks").run("verif.tb_vector_blocks")
+
+
+@pytest.mark.parametrize(("name", "skipped"), [
+    ("RECIPROCAL", 0), ("RSQRT", 8), ("EXP2", 0), ("RECIP", 0)])
+def test_tables_agree(name: str, skipped: int) -> None:
+    np.testing.assert_array_equal(getattr(tables, name), getattr(golden_tables, name)[skipped:])
+
+
+def test_silu_tables_agree() -> None:
+    np.testing.assert_array_equal(tables.SILU, golden_tables.SILU[:128])
+    np.testing.assert_array_equal(tables.SILU_STEP, np.diff(golden_tables.SILU))
+
+
+def test_latency_of_one_segment() -> None:
+    """The figures that decoding depends on."""
+    base = CONFIGS["base"]
+    assert vector_cycles(base, Opcode.NORM, 1, 1, 8) == 14
+    assert vector_cycles(base, Opcode.ROPE_KEY, 1, 1, 1) == 12
+    assert vector_cycles(base, Opcode.ROPE_QUERY, 1, 1, 2) == 15
+    assert vector_cycles(base, Opcode.SOFTMAX, 1, 1, 9) == 17
+    assert vector_cycles(base, Opcode.SWIGLU, 1, 1, 6) == 30
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32, 64, 128])
+def test_norm_waits_for_its_row_scale(lanes: int) -> None:
+    for steps in (1, 2, 4, 8):
+        config = ChipletConfig(name="any", rows=128, columns=128, lanes=lanes,
+                               rows_per_step=128 // steps)
+        assert tree_cycles(config) + 6 - norm_done_delay(config) <= config.steps + 4
+
+
+def test_longest_segment() -> None:
+    assert {name: segment_beats(config) for name, config in CONFIGS.items()} == {
+        "tiny": 30, "base": 62, "large": 62}

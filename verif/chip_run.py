@@ -1,0 +1,160 @@
+"""Run a compiled model on the RTL of a chiplet, in a simulator process of its own."""
+
+import hashlib
+import json
+import os
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compiler.image import ChipImage
+from golden.quantized import QuantizedLlama
+from hw.chiplet import Chiplet
+from hw.config import CONFIGS, ChipletConfig
+from verif.memories import PUBLIC_MEMORIES
+from verif.simulator import Simulation, SimulationError, build
+
+#: Memories that an image fills, besides the banks.
+_IMAGE_MEMORIES = ("multipliers", "rope", "row_scales", "program")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRecord:
+    """One generated token."""
+
+    token: int
+    position: int
+    #: Since the token before, or since the start.
+    cycles: int
+    #: Logits and token equal golden's.
+    exact: bool
+
+
+@dataclass(kw_only=True)
+class ChipRun:
+    """What a run on the RTL gave."""
+
+    tokens: list[int] = field(default_factory=list)
+    bit_exact: bool = True
+    first_difference: str | None = None
+    cycles_per_token: list[int] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    simulated_cycles: int = 0
+    seconds: float = 0.0
+
+    @property
+    def array_busy(self) -> int:
+        """Cycles in which a wave entered the array."""
+        return self.counters.get("array_busy", 0)
+
+    @property
+    def total_cycles(self) -> int:
+        """Cycles that the program ran."""
+        return self.counters.get("cycles", 0)
+
+    @property
+    def saturations(self) -> int:
+        """Values clipped."""
+        return self.counters.get("saturations", 0)
+
+
+def top_name(config: ChipletConfig) -> str:
+    """Return the Verilog name of a configuration's chiplet in simulation."""
+    if CONFIGS.get(config.name) == config:
+        return f"tessera_{config.name}"
+    digest = hashlib.sha256(repr(config).encode()).hexdigest()[:8]
+    return f"tessera_{config.name}_{digest}"
+
+
+def build_chiplet(config: ChipletConfig) -> Simulation:
+    """Build the simulator of a chiplet, or take the one that is there."""
+    return build(Chiplet(config), top_name(config), public=[PUBLIC_MEMORIES])
+
+
+def image_paths(config: ChipletConfig) -> dict[str, str]:
+    """Return the file of each memory for ``+image``: its hierarchical name."""
+    top = top_name(config)
+    paths = {name: f"{top}.core.{name}.memory.hex" for name in _IMAGE_MEMORIES}
+    for row in range(config.rows):
+        step, within = divmod(row, config.rows_per_step)
+        paths[f"bank{row}"] = (
+            f"{top}.core.matrix_unit.array.step_{step}.bank_{within}.memory.hex")
+    return paths
+
+
+def write_image(image: ChipImage, directory: Path) -> Path:
+    """Write the memories' hex files, unless the same ones are there."""
+    digest = hashlib.sha256()
+    for name, array in sorted(image.contents.items()):
+        digest.update(name.encode() + array.tobytes())
+    stamp = directory / "stamp"
+    if not (stamp.exists() and stamp.read_text() == digest.hexdigest()):
+        directory.mkdir(parents=True, exist_ok=True)
+        stamp.unlink(missing_ok=True)
+        image.write_hex(directory, image_paths(image.config))
+        stamp.write_text(digest.hexdigest())
+    return directory
+
+
+def run_chip(
+    config: ChipletConfig, image: ChipImage, quantized: QuantizedLlama, prompt: Sequence[int],
+    count: int, *, temperature: float = 0.0, seed: int = 1, end_token: int | None = None,
+    on_token: Callable[[TokenRecord], None] | None = None, name: str = "run",
+) -> ChipRun:
+    """Generate ``count`` tokens on the RTL; every logit is compared with golden's.
+
+    A difference does not raise: it is in the result. ``on_token`` is called as tokens appear.
+    """
+    simulation = build_chiplet(config)
+    directory = simulation.directory / name
+    write_image(image, directory / "image")
+    job = {"config": config, "quantized": quantized, "prompt": list(prompt), "count": count,
+           "temperature": temperature, "seed": seed, "end_token": end_token,
+           "registers": dict(image.registers), "logits": image.logits}
+    (directory / "job.pickle").write_bytes(pickle.dumps(job))
+    events = directory / "events"
+    events.unlink(missing_ok=True)
+    os.mkfifo(events)
+
+    run = ChipRun()
+    reader = threading.Thread(target=_follow, args=(events, run, on_token))
+    reader.start()
+    failure: SimulationError | None = None
+    try:
+        simulation.run(
+            "verif.tb_generate", plusargs=[f"+image={directory / 'image'}"], run_name=name,
+            log=directory / "log", environment={
+                "TESSERA_JOB": str(directory / "job.pickle"), "TESSERA_EVENTS": str(events)})
+    except SimulationError as error:
+        failure = error
+    finally:
+        # A simulator that died before it opened the pipe leaves the reader waiting.
+        descriptor = os.open(events, os.O_WRONLY | os.O_NONBLOCK) if reader.is_alive() else None
+        if descriptor is not None:
+            os.close(descriptor)
+        reader.join()
+        events.unlink(missing_ok=True)
+    if failure is not None and run.first_difference is None:
+        raise failure
+    run.bit_exact = run.first_difference is None
+    return run
+
+
+def _follow(events: Path, run: ChipRun, on_token: Callable[[TokenRecord], None] | None) -> None:
+    with events.open() as lines:
+        for line in lines:
+            event: dict[str, Any] = json.loads(line)
+            if event.pop("kind") == "token":
+                record = TokenRecord(**event)
+                run.tokens.append(record.token)
+                run.cycles_per_token.append(record.cycles)
+                if on_token is not None:
+                    on_token(record)
+            else:
+                run.first_difference = event["difference"]
+                run.counters = event["counters"]
+                run.simulated_cycles = event["simulated_cycles"]
+                run.seconds = event["seconds"]
