@@ -33,12 +33,12 @@ $(VENV)/.installed: pyproject.toml
 	@echo "setting up $(VENV) (about a minute) ..."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || \
 	  { echo "error: $(PYTHON) cannot make virtual environments: install python3-venv" >&2; rm -rf $(VENV); exit 1; }
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PY) -m pip install -qq --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	@echo "adding packages for $* ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@$(PY) -m pip install -qq --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 setup: $(VENV)/.installed ## make .venv with everything that running needs

@@ -20,8 +20,9 @@ from hw.matmul.systolic_array import SystolicArray
 from hw.vector.sampler import Sampler
 from hw.vector.schedule import next_command_cycles, vector_cycles
 
-#: From the start to the first instruction.
-START_CYCLES = 4
+#: What the cycle counter shows at the first instruction, and adds after a HALT.
+START_CYCLES = 1
+HALT_CYCLES = 2
 #: Lost by a taken skip, loop-back or loop that is not entered.
 REDIRECT_CYCLES = 2
 #: From a completion pulse to a wait that has seen it.
@@ -90,9 +91,7 @@ class _MatrixTimer:
         if opcode == Opcode.MATMUL:
             cycles, waves = matmul_cycles(c, f, step.instruction["destination"])
             self.free = pop + cycles
-            # The last wave may come before the last paced cycle.
-            idle = cycles // (f["rows"] * f["subrows"] * f["n_tiles"]) - f["k_tiles"]
-            self.last_wave = self.free - idle + WAVE_CYCLES
+            self.last_wave = self.free + WAVE_CYCLES
             sums = self.last_wave + SystolicArray.sums_latency(c)
             finished = sums + Drain.BEAT_DELAY + c.column_beats - 1
         elif opcode == Opcode.EMBED:
@@ -172,7 +171,7 @@ class _Run:
                 self.prediction.stalls[self.phases[step.pc], f"{i.opcode.name} itself"] += overhead
             done = matrix.done
             if i.operands.get("destination") == Destination.LOGITS.value:
-                self.token_ready = matrix.finished + Drain.WRITE + Sampler(self.c).LATENCY + 1
+                self.token_ready = matrix.finished + Drain.WRITE + Sampler.latency(self.c) + 1
         else:
             pop = max(ready, self.vector_free)
             done_after, next_after = self._vector_cost(step)
@@ -231,5 +230,5 @@ def predict(image: ChipImage, *, prompt_tokens: int, tokens: int, start: int = 0
         if run.execute(sequencer.step()):
             run.prediction.cycles_per_token.append(run.now - last)
             last = run.now
-    run.prediction.total = run.now
+    run.prediction.total = run.now + HALT_CYCLES
     return run.prediction

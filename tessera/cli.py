@@ -4,7 +4,6 @@ Bad input ends with one sentence and exit code 2, a run that went wrong (not bit
 beyond its limit, a simulator that failed) with 1. `--verbose` shows where it happened.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -19,8 +18,8 @@ from tessera.commands.disasm import disasm
 from tessera.commands.eval import eval_command
 from tessera.commands.run import run
 from tessera.commands.verilog import verilog
-from tessera.options import VerboseOption
-from tessera.report import errors
+from tessera.options import VerboseOption, quiet
+from tessera.report import errors, log
 
 INPUT_ERROR, RUN_ERROR, INTERRUPTED = 2, 1, 130
 
@@ -50,12 +49,13 @@ class Commands(TyperGroup):
         """Run a command line; exits, unless `standalone_mode` is off."""
         if not extra.pop("standalone_mode", True):
             return super().main(args, standalone_mode=False, **extra)
+        quiet()
         try:
             code = super().main(args, standalone_mode=False, **extra)
         except typer.Abort:
             code = INTERRUPTED
         except (typer.TyperException, OSError, ValueError, RuntimeError) as error:
-            logging.getLogger("tessera").debug("the error came from here:", exc_info=True)
+            log.debug("the error came from here:", exc_info=True)
             sentence, code = _describe(error)
             if sentence:  # Without arguments, the parser shows the help and has nothing to add.
                 errors.print(f"error: {' '.join(sentence.split())}", style="red", markup=False)

@@ -39,10 +39,10 @@ class Request:
 
     def check_context(self, context: int, who: str) -> None:
         """Refuse a prompt that leaves no room for a token."""
-        if len(self.prompt) > context:
+        if len(self.prompt) >= context:
             raise ValueError(
-                f"--prompt must have at most {context} tokens, the context of {who}, "
-                f"not {len(self.prompt)}"
+                f"--prompt must have at most {context - 1} tokens, one less than the context of "
+                f"{who}, not {len(self.prompt)}"
             )
 
 
@@ -64,11 +64,15 @@ class Result:
 
 
 def generate(step: Step, context: int, request: Request) -> Iterator[int]:
-    """Yield tokens until the count, the end token (also yielded), or the end of the context."""
+    """Yield tokens until the count, the end token (also yielded), or the end of the context.
+
+    Prompt and tokens together fill the context at most, as on the chip, whose token memory ends
+    there.
+    """
     sampler = Sampler(temperature_register(request.temperature), request.seed)
     block, used = list(request.prompt), 0
     for _ in range(request.count):
-        if used + len(block) > context:
+        if used + len(block) >= context:
             return
         logits = step(block)
         used += len(block)

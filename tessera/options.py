@@ -1,7 +1,6 @@
 """Options that several commands take, and the checks that they share."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,16 +34,20 @@ JsonOption = Annotated[
 ]
 
 
+def quiet() -> None:
+    """Log nothing, until `--verbose` is met."""
+    log.handlers = []
+    log.setLevel(logging.WARNING)
+
+
 def _set_up_logs(verbose: bool) -> bool:
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(relativeCreated)6d ms  %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    # Not the root logger: other libraries' logs say nothing about this project.
+    # Not the root logger: what other libraries log says nothing about this project.
     if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(relativeCreated)6d ms  %(message)s"))
+        log.handlers = [handler]
         log.setLevel(logging.DEBUG)
+        log.propagate = False
     return verbose
 
 

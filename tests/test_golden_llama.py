@@ -286,7 +286,7 @@ def test_float_agreement_of_each_intermediate() -> None:
         "residual": (trace["layer1.residual"] * unit, expected["residual"]),
     }
     for name, (got, wanted) in pairs.items():
-        assert np.std(got - wanted) < 0.04 * np.std(wanted), name
+        assert np.std(got - wanted) < 0.06 * np.std(wanted), name
     # Scores: log2 units with 6 fraction bits.
     q, k = expected["layer0.q_rotated"], expected["layer0.k_rotated"]
     wanted = np.einsum("thd,phd->thp", q, np.repeat(k, 3, axis=1)) * math.log2(math.e) / 4 * 64

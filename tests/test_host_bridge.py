@@ -7,6 +7,7 @@ from verif.memories import PUBLIC_MEMORIES
 from verif.simulator import build
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize("bench", ["verif.tb_host_registers", "verif.tb_host_window"])
 def test_host_bridge(bench: str) -> None:
     """All cocotb tests of one side of the port."""

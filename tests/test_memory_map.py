@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import pytest
 from amaranth.sim import Simulator as AmaranthSimulator
@@ -32,7 +33,7 @@ def test_map(config: ChipletConfig) -> None:
     assert [region.base for name, region in regions.items() if name != "banks"] == [
         0x0100_0000 * i for i in range(1, len(regions))]
     ordered = sorted(regions.values(), key=lambda region: region.base)
-    for region, following in zip(ordered, ordered[1:], strict=False):
+    for region, following in pairwise(ordered):
         assert region.end <= following.base
     for name, region in regions.items():
         assert region.writable == (name in WRITABLE)

@@ -78,6 +78,28 @@ class _Whole(wiring.Component):
         return m
 
 
+def test_interrupt_in_the_cycle_of_its_clear() -> None:
+    """A flag that is set in the very cycle in which the host clears it stays; others go."""
+    registers = RegisterFile(CONFIGS["tiny"])
+    simulator = AmaranthSimulator(registers)
+    simulator.add_clock(2e-9)
+
+    async def bench_process(ctx: SimulatorContext) -> None:
+        ctx.set(registers.response.ready, 1)
+        for delay, stays in ((0, 0), (1, 1), (2, 1)):
+            ctx.set(registers.request.payload, {
+                "write": 1, "address": OFFSETS["IRQ_STATUS"], "data": 15, "strobe": 15})
+            ctx.set(registers.request.valid, 1)
+            for cycle in range(4):
+                ctx.set(registers.set_irq_token, cycle == delay)
+                await ctx.tick()
+                ctx.set(registers.request.valid, 0)
+            assert ctx.get(registers.irq_token) == stays, f"set {delay} cycles after the request"
+
+    simulator.add_testbench(bench_process)
+    simulator.run()
+
+
 def test_counters_carry() -> None:
     """Both halves belong together whenever the low half wraps, and for a token in that moment."""
     bench = _Whole()

@@ -1,6 +1,7 @@
 """The sampler's RTL equals golden/sampler.py bit for bit."""
 
 import numpy as np
+import pytest
 
 from golden import tables
 from golden.sampler import negative_log2
@@ -20,6 +21,7 @@ def test_exponential_needs_no_maximum() -> None:
     assert negative_log2(2 * np.arange(1 << 16) + 1, 17).min() == 1
 
 
+@pytest.mark.sim
 def test_sampler() -> None:
     """Tokens, noise and latency of several widths."""
     build(SamplerBench(), "sampler_bench").run("verif.tb_sampler")

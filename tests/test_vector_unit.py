@@ -11,11 +11,11 @@ from verif.vector_unit_bench import PUBLIC, VectorUnitBench
 pytestmark = pytest.mark.sim
 
 SHAPES = {
-    "tiny": (CONFIGS["tiny"], 150),
-    "base": (CONFIGS["base"], 150),
+    "tiny": (CONFIGS["tiny"], 500),
+    "base": (CONFIGS["base"], 500),
     # Several beats per activation word; a temporary memory of the smallest size.
-    "narrow": (ChipletConfig(name="narrow", rows=16, columns=16, lanes=8, result_beats=600,
-                             activation_words=300, row_slots=100), 150),
+    "narrow": (ChipletConfig(name="narrow", rows=16, columns=16, lanes=8, result_beats=700,
+                             activation_words=300, row_slots=100), 500),
 }
 
 

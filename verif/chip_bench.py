@@ -1,17 +1,19 @@
 """What every chip-level bench needs: clock, reset, registers, memories by the back door."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import cocotb
+import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge, Timer
+from cocotb.triggers import First, RisingEdge, Timer
+from numpy.typing import NDArray
 
+from compiler.image import ChipImage
 from hw.config import ChipletConfig
 from hw.control.isa import Fault, memory_shapes
 from hw.host.registers import COUNTERS
 from verif.axi_lite_driver import AxiLiteDriver
-from verif.memories import MemoryHandle
+from verif.memories import MemoryHandle, join
 from verif.simulator import CLOCK_PERIOD_NS
 
 
@@ -50,15 +52,40 @@ class ChipBench:
         for i, token in enumerate(tokens):
             self.memories["tokens"].write(position + i, token)
 
-    async def wait_interrupt(self, cycles: int) -> dict[str, int]:
-        """Wait for the interrupt; return and clear its causes. After ``cycles`` raise."""
+    def fill(self, image: ChipImage) -> None:
+        """Put an image into the memories."""
+        contents, lanes = image.contents, self.config.lanes
+        used = image.info["needs"]["bank_words"]
+        for row, bank in enumerate(self.banks):
+            for word in range(used):
+                bank.write(word, join(contents["banks"][word, row], 8))
+        for name in ("multipliers", "rope"):
+            for beat, values in enumerate(contents[name]):
+                if values.any():
+                    self.memories[name].write(beat, join(values, 16))
+        for name in ("row_scales", "program"):
+            for word, value in enumerate(contents[name]):
+                self.memories[name].write(word, int(value))
+        assert lanes == contents["rope"].shape[1]
+
+    def elements(self, name: str) -> NDArray[np.int64]:
+        """Return a memory as the flat array of its elements."""
+        shape = memory_shapes(self.config)[name]
+        bits = {"activations": 8, "outputs": 8, "results": 16, "residual": 32, "multipliers": 16,
+                "rope": 16, "row_scales": 16, "row_maxima": 32, "tokens": 32}[name]
+        words, width = int(shape["words"]), int(shape["bits"])  # type: ignore[call-overload]
+        values = self.memories[name].read_elements(range(words), width // bits, bits)
+        unsigned = name in ("multipliers", "row_scales")
+        return values.reshape(-1) & 0xFFFF if unsigned else values.reshape(-1)
+
+    async def wait_interrupt(self, cycles: int) -> None:
+        """Wait for the interrupt; raise after so many cycles."""
         if self.dut.irq.value != 1:
             late = Timer(cycles * CLOCK_PERIOD_NS, unit="ns")
-            first = await cocotb.triggers.First(RisingEdge(self.dut.irq), late)
+            first = await First(RisingEdge(self.dut.irq), late)
             if first is late:
                 raise AssertionError(
                     f"chip: no interrupt within {cycles} cycles; {await self.describe()}")
-        return {}
 
     async def take_interrupts(self) -> dict[str, int]:
         """Read the pending interrupts, clear them, and wait until the line shows it."""
@@ -75,6 +102,27 @@ class ChipBench:
         cause = Fault(await self.registers.read("FAULT_CAUSE"))
         pc = await self.registers.read("FAULT_PC")
         return f"status {status:#x}, fault {cause.name} at instruction {pc}"
+
+    async def run(self, prompt: Sequence[int], count: int, epsilon: int, cycles: int = 400_000,
+                  **registers: int) -> dict[str, int]:
+        """Generate from a prompt; return the interrupts that ended the run."""
+        self.write_tokens(0, prompt)
+        await self.configure({
+            "PROMPT_LENGTH": len(prompt), "TOKEN_LIMIT": count, "EPSILON": epsilon,
+            "IRQ_ENABLE": 0b1011, **registers})
+        await self.registers.write("CONTROL", START=1)
+        await self.wait_interrupt(cycles)
+        return await self.take_interrupts()
+
+    async def reset_sequencer(self) -> None:
+        """Reset sequencer and units, as after a fault."""
+        await self.registers.write("CONTROL", RESET_SEQUENCER=1)
+        for _ in range(4):
+            await self.edge
+
+    def generated(self, prompt: Sequence[int], count: int) -> list[int]:
+        """Return the tokens behind a prompt in the token memory."""
+        return [self.memories["tokens"].read(len(prompt) + i) for i in range(count)]
 
     async def counters(self) -> dict[str, int]:
         """Read every counter."""

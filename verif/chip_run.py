@@ -1,9 +1,12 @@
 """Run a compiled model on the RTL of a chiplet, in a simulator process of its own."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -86,37 +89,38 @@ def image_paths(config: ChipletConfig) -> dict[str, str]:
 
 
 def write_image(image: ChipImage, directory: Path) -> Path:
-    """Write the memories' hex files, unless the same ones are there."""
+    """Write the memories' hex files below ``directory``, unless the same ones are there."""
     digest = hashlib.sha256()
     for name, array in sorted(image.contents.items()):
         digest.update(name.encode() + array.tobytes())
-    stamp = directory / "stamp"
-    if not (stamp.exists() and stamp.read_text() == digest.hexdigest()):
+    target = directory / digest.hexdigest()[:16]
+    if not target.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)
-        image.write_hex(directory, image_paths(image.config))
-        stamp.write_text(digest.hexdigest())
-    return directory
+        partial = Path(tempfile.mkdtemp(dir=directory))
+        image.write_hex(partial, image_paths(image.config))
+        with contextlib.suppress(OSError):  # another run was faster
+            partial.rename(target)
+    return target
 
 
 def run_chip(
     config: ChipletConfig, image: ChipImage, quantized: QuantizedLlama, prompt: Sequence[int],
     count: int, *, temperature: float = 0.0, seed: int = 1, end_token: int | None = None,
-    on_token: Callable[[TokenRecord], None] | None = None, name: str = "run",
+    on_token: Callable[[TokenRecord], None] | None = None,
 ) -> ChipRun:
     """Generate ``count`` tokens on the RTL; every logit is compared with golden's.
 
     A difference does not raise: it is in the result. ``on_token`` is called as tokens appear.
     """
     simulation = build_chiplet(config)
-    directory = simulation.directory / name
-    write_image(image, directory / "image")
+    images = write_image(image, simulation.directory / "images")
+    # A directory of its own, so that runs of one chiplet may go on side by side.
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=simulation.directory))
     job = {"config": config, "quantized": quantized, "prompt": list(prompt), "count": count,
            "temperature": temperature, "seed": seed, "end_token": end_token,
            "registers": dict(image.registers), "logits": image.logits}
     (directory / "job.pickle").write_bytes(pickle.dumps(job))
     events = directory / "events"
-    events.unlink(missing_ok=True)
     os.mkfifo(events)
 
     run = ChipRun()
@@ -125,21 +129,22 @@ def run_chip(
     failure: SimulationError | None = None
     try:
         simulation.run(
-            "verif.tb_generate", plusargs=[f"+image={directory / 'image'}"], run_name=name,
+            "verif.tb_generate", plusargs=[f"+image={images}"], run_name=directory.name,
             log=directory / "log", environment={
                 "TESSERA_JOB": str(directory / "job.pickle"), "TESSERA_EVENTS": str(events)})
     except SimulationError as error:
         failure = error
     finally:
-        # A simulator that died before it opened the pipe leaves the reader waiting.
-        descriptor = os.open(events, os.O_WRONLY | os.O_NONBLOCK) if reader.is_alive() else None
-        if descriptor is not None:
-            os.close(descriptor)
+        # A simulator that died before it opened the pipe leaves the reader waiting for a writer.
+        with contextlib.suppress(OSError):
+            os.close(os.open(events, os.O_WRONLY | os.O_NONBLOCK))
         reader.join()
         events.unlink(missing_ok=True)
     if failure is not None and run.first_difference is None:
         raise failure
     run.bit_exact = run.first_difference is None
+    if run.bit_exact:
+        shutil.rmtree(directory)
     return run
 
 

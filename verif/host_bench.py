@@ -7,9 +7,9 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
@@ -31,10 +31,14 @@ OKAY, SLVERR, DECERR = 0, 2, 3
 
 
 class HostBench(wiring.Component):
-    """HostBridge and memories; the ports to the host and to the core are the bench's own."""
+    """HostBridge and memories; the ports to the host and to the core are the bench's own.
+
+    ``active``: the host's access to a memory other than ``tokens`` is under way.
+    """
 
     def __init__(self) -> None:
-        super().__init__({**bus_members(), **core_members(), "tokens_grant": In(1)})
+        super().__init__({**bus_members(), **core_members(), "tokens_grant": In(1),
+                          "active": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -63,6 +67,8 @@ class HostBench(wiring.Component):
                 m.d.comb += [memory.address.eq(address),
                              memory.enable.eq(select & (enable | mask.any())),
                              memory.write_mask.eq(Mux(select, mask, 0))]
+        m.d.comb += self.active.eq(Cat(
+            getattr(host, f"{name}_select") for name in MAP.regions if name != "tokens").any())
         # A bank answers two cycles after the read.
         hot, read_row = Signal(), Signal(range(CONFIG.rows))
         m.d.sync += [hot.eq(host.banks_read_enable), host.banks_valid.eq(hot),

@@ -4,6 +4,7 @@
 changed, and returns a :class:`Simulation`, whose ``run`` starts a cocotb test module.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,7 +17,7 @@ from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, get_runner
 
-from hw.emit import emit, port_names, write_if_changed
+from hw.emit import EmittedVerilog, emit, port_names, write_if_changed
 
 BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
 PROJECT_ROOT = BUILD_ROOT.parent.parent
@@ -82,8 +83,8 @@ class Simulation:
                 build_dir=self.directory, test_dir=run_directory, results_xml=str(results),
                 extra_env=extra, plusargs=list(plusargs), seed=seed,
                 log_file=log, hdl_toplevel_lang="verilog")
-        except SystemExit as error:
-            raise SimulationError(f"{test_module}: the simulator stopped early ({error})") from None
+        except SystemExit:
+            pass  # cocotb's runner exits when a test failed; the results say which
         if not results.exists():
             raise SimulationError(f"{test_module}: the simulator wrote no results")
         total, failed = get_results(results)
@@ -93,7 +94,7 @@ class Simulation:
 
 
 def build(
-    component: wiring.Component, name: str, *, public: Sequence[str] = (), quiet: bool = True,
+    component: wiring.Component, name: str, *, public: Sequence[str] = (),
     defines: Mapping[str, str] | None = None,
 ) -> Simulation:
     """Emit and compile ``component`` as module ``name``.
@@ -104,6 +105,17 @@ def build(
     _prepare_environment()
     emitted = emit(component, name)
     directory = BUILD_ROOT / name
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:  # another process may want the same simulator
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build_if_changed(component, emitted, name, directory, public, defines or {})
+    return Simulation(directory=directory, top=name)
+
+
+def _build_if_changed(
+    component: wiring.Component, emitted: EmittedVerilog, name: str, directory: Path,
+    public: Sequence[str], defines: Mapping[str, str],
+) -> None:
     logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
     ports = ["clk", "rst", *port_names(component)]
     lines = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _WAIVED),
@@ -111,7 +123,7 @@ def build(
     write_if_changed(logic, emitted.logic)
     write_if_changed(srams, emitted.sram_models)
     write_if_changed(control, "\n".join(line for line in lines if line) + "\n")
-    all_defines = {"TESSERA_IMAGE": "1", **(defines or {})}
+    all_defines = {"TESSERA_IMAGE": "1", **defines}
     key = hashlib.sha256("\0".join(
         [emitted.logic, emitted.sram_models, control.read_text(), str(sorted(all_defines.items())),
          str(os.environ.get("VERILATOR_ROOT", ""))]).encode()).hexdigest()
@@ -124,7 +136,7 @@ def build(
             runner.build(
                 sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
                 always=True, defines=all_defines, timescale=("1ns", "1ps"),
-                log_file=directory / "build.log" if quiet else None,
+                log_file=directory / "build.log",
                 build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
                             "--x-assign", "fast", "--x-initial", "fast", "--noassert",
                             "-CFLAGS", "-O2 -march=native", "--build-jobs", "2"])
@@ -132,4 +144,3 @@ def build(
             raise SimulationError(
                 f"building {name} failed; see {directory / 'build.log'}") from None
         stamp.write_text(key)
-    return Simulation(directory=directory, top=name)

@@ -7,11 +7,13 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiMaster
 
 from hw.host.memory_map import WRITABLE, Region
 from hw.host.registers import REGISTERS
 from verif.host_bench import DECERR, MAP, OKAY, SLVERR, MemoryModel, RawChannel, start, watch
+from verif.simulator import CLOCK_PERIOD_NS
 from verif.tb_host_registers import Registers
 
 LIMIT = {"timeout_time": 8, "timeout_unit": "ms"}
@@ -298,7 +300,7 @@ async def order_and_independence(dut: Any) -> None:
 
 @cocotb.test(**LIMIT)
 async def reset_in_a_burst(dut: Any) -> None:
-    """A reset in the middle of bursts leaves nothing behind but what was written."""
+    """Reset in the middle of bursts: nothing is left behind but what was written."""
     window, model, rng = await begin(dut)
     base = MAP.regions["banks"].base
     for cycles in range(4, 24):
@@ -321,10 +323,29 @@ async def reset_in_a_burst(dut: Any) -> None:
 
 
 @cocotb.test(**LIMIT)
+async def throughput(dut: Any) -> None:
+    """Write a beat every 4 cycles, read one every 8 (banks that answer after two)."""
+    window, _, rng = await begin(dut)
+    burst = words(rng, Burst(MAP.regions["banks"].base, beats=256), whole=True)
+    begun = get_sim_time("ns")
+    await window.write(burst, rng)
+    cycles = (get_sim_time("ns") - begun) / CLOCK_PERIOD_NS
+    assert 1024 <= cycles <= 1024 + 12, f"axi_window: 256 beats written in {cycles} cycles"
+    window.r.ready.value = 1
+    await window.ar.send(0, **burst.fields())
+    begun, edge = get_sim_time("ns"), RisingEdge(dut.clk)
+    while not (window.r.valid.value and window.r.fields["last"].value):
+        await edge
+    cycles = (get_sim_time("ns") - begun) / CLOCK_PERIOD_NS
+    assert 2048 - 12 <= cycles <= 2048 + 12, f"axi_window: 256 beats read in {cycles} cycles"
+    await edge
+
+
+@cocotb.test(**LIMIT)
 async def third_party_manager(dut: Any) -> None:
     """cocotbext-axi: random lengths, sizes and pauses, as its authors read the protocol."""
     logging.getLogger(f"cocotb.{dut._name}.{PREFIX}").setLevel(logging.WARNING)
-    window, model, rng = await begin(dut)
+    _, model, rng = await begin(dut)
     master = AxiMaster(AxiBus.from_prefix(dut, PREFIX), dut.clk, reset=dut.rst)
     banks = MAP.regions["banks"]
     for paused in (False, True):
@@ -400,7 +421,9 @@ async def busy_chip(dut: Any) -> None:
         else:
             raise AssertionError("host_bridge: the start did not come")
         # What the host wrote until now is there, and nothing follows.
-        await RisingEdge(dut.clk)
+        for _ in range(2):
+            assert not dut.active.value, "host_bridge: an access is under way with the start"
+            await edge
         found = bytes(b for word in range(program.words) for b in
                       dut.program.memory.mem[word].value.to_unsigned().to_bytes(8, "little"))
         dut.idle.value, dut.running.value = 0, 1
@@ -422,6 +445,21 @@ async def busy_chip(dut: Any) -> None:
             else:
                 assert got == old, f"host_bridge: word {n} after the start: got {got.hex()}"
         assert 0 < done < 16, f"host_bridge: {done} words were written before the start"
+        # The same while the host reads the banks, which answer late.
+        dut.idle.value, dut.running.value = 1, 0
+        await ClockCycles(dut.clk, 3)
+        reads = cocotb.start_soon(plain_read(window, Burst(MAP.regions["banks"].base, beats=9)))
+        await ClockCycles(dut.clk, 10 + delay)
+        sent = cocotb.start_soon(registers.write("CONTROL", control.pack(START=1)))
+        await RisingEdge(dut.start)
+        for cycle in range(30):
+            await edge
+            assert not dut.active.value, f"host_bridge: access {cycle} cycles after the start"
+            if cycle == 2:
+                dut.idle.value, dut.running.value = 0, 1
+        await sent
+        answers = await reads
+        assert answers == sorted(answers) and {*answers} == {OKAY, SLVERR}, answers
         dut.idle.value, dut.running.value = 1, 0
         await ClockCycles(dut.clk, 3)
     # Window errors are counted, and said to be the window's.
@@ -440,6 +478,12 @@ async def plain_write(window: Window, burst: Burst) -> int:
         await window.w.send(0, data=word, strb=strobe, last=last)
     await address
     return (await window.b.receive(0))["resp"]
+
+
+async def plain_read(window: Window, burst: Burst) -> list[int]:
+    """Send a read burst and return its answers, without the model."""
+    await window.ar.send(0, **burst.fields())
+    return [(await window.r.receive(-1))["resp"] for _ in range(burst.beats)]
 
 
 async def random_grants(dut: Any, rng: random.Random) -> None:

@@ -120,12 +120,12 @@ class SamplerDriver:
                 for _ in range(wait + (rng.choice((0, 0, 1, 5)) if gaps else 0)):
                     await edge
                     assert not port["done"].value, f"{self.name}: done before the last beat"
-        for cycle in range(1, self.component.LATENCY + 1):
+        for cycle in range(1, self.component.latency(self.component.config) + 1):
             await edge
-            expected = int(cycle == self.component.LATENCY)
+            expected = int(cycle == self.component.latency(self.component.config))
             assert port["done"].value == expected, (
-                f"{self.name}: done at {cycle} cycles is {port['done'].value}, LATENCY is "
-                f"{self.component.LATENCY}")
+                f"{self.name}: done at {cycle} cycles is {port['done'].value}, the latency is "
+                f"{self.component.latency(self.component.config)}")
             if not expected:
                 assert port["token"].value == token_before, f"{self.name}: token changed early"
         got = port["token"].value.to_unsigned()

@@ -171,6 +171,9 @@ async def scale_and_quantize(dut) -> None:
                 assert multiplier == want.key_multiplier, (
                     f"{what}: key multiplier: got {multiplier}, want {want.key_multiplier}")
             lane.drive(shift=shift, reciprocal=scale.unsigned("reciprocal"))
+            xn = await stream(lane, ({"x": v} for v in x.tolist()),
+                              QuantizeLane.NORMALIZED_LATENCY, "normalized")
+            compare(f"QuantizeLane: magnitude {amax}", "xn", x, xn, want.xn)
             q = await stream(lane, ({"x": v} for v in x.tolist()), QuantizeLane.LATENCY, "q")
             compare(f"QuantizeLane: magnitude {amax}", "q", x, q, want.q)
             assert not lane.unsigned("clipped"), f"{what}: clipped"

@@ -9,8 +9,13 @@ from hw.control.isa import Fault, memory_shapes, vector_command_layout
 from hw.memory.sram import Sram
 from hw.vector.vector_unit import VectorUnit
 
-#: Control-file lines that open the memories to Python.
-PUBLIC = ('public_flat_rw -module "tessera_sram_*" -var "mem"',)
+#: Control-file lines that open the memories to Python, and that keep the repeated blocks from being
+#: compiled once per lane, which would take half as long again.
+PUBLIC = (
+    'public_flat_rw -module "tessera_sram_*" -var "mem"',
+    *(f'no_inline -module "{module}"' for module in (
+        "quantize_lane", "transform_pair", "silu_lane", "exponential_lane")),
+)
 #: Read by the unit: memory -> prefix of its ports.
 _SOURCES = {"results": "result", "residual": "residual", "row_maxima": "maximum"}
 

@@ -179,7 +179,7 @@ class Sequencer(wiring.Component):
         active = Signal()
         hold, go = Signal(), Signal()
         m.d.comb += [
-            active.eq(self.running & fetch.valid & ~halting & ~pausing & ~at_break
+            active.eq(self.running & fetch.valid & ~halting & ~pausing & ~at_break & ~self.paused
                       & (cause == Fault.NONE) & (self.fault == Fault.NONE)
                       & (self.unit_fault == Fault.NONE)),
             hold.eq((is_matrix & self.matrix_full) | (is_vector & self.vector_full)

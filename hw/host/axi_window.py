@@ -119,9 +119,9 @@ class AxiWindow(wiring.Component):
     SLVERR. Strobes outside of a beat's lanes are ignored. B is the worst error of the burst; R
     carries the error of each beat.
 
-    Throughput: a write beat every 4 cycles with the memories' latency. Reads and writes are
-    independent and take turns at the port beat by beat: neither a slow W nor a slow R stops the
-    other. Backpressure: no path from an input to an output.
+    Throughput: before MemoryAccess a write beat every 4 and a read beat every 7 cycles. Reads and
+    writes are independent and take turns at the port beat by beat: neither a slow W nor a slow R
+    stops the other. Backpressure: no path from an input to an output.
     """
 
     request: stream.Interface

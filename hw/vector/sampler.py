@@ -14,7 +14,7 @@ TOKEN_BITS = 17
 NOISE_BITS = 25
 #: Logit plus noise.
 VALUE_BITS = LOGIT_BITS + 1
-_MIX_ROUNDS = 4
+_MIX_ROUNDS = 5
 _TEMPERATURE_FRACTION_BITS = 12
 
 
@@ -50,7 +50,7 @@ class GumbelNoise(wiring.Component):
     saturation is needed.
     """
 
-    #: Four rounds of mixing; normalize, look up, multiply, subtract, twice; temperature: two.
+    #: Five rounds of mixing; normalize, look up, multiply, subtract, twice; temperature: two.
     LATENCY = _MIX_ROUNDS + 2 * 4 + 2
 
     token: In(16)
@@ -112,7 +112,7 @@ class Sampler(wiring.Component):
         vector's first beat. ``temperature``: 0 is greedy; held while a vector is under way.
         ``token``: chosen id, held until the next; ``done``: high for the cycle in which it comes.
 
-    Latency: LATENCY cycles from the last beat to ``done``, whatever the data and the temperature.
+    Latency: ``latency(config)`` cycles from the last beat to ``done``, whatever the data and the temperature.
     Throughput: a beat every ``lanes / sampler_lanes`` cycles; the caller keeps this distance.
     Numerics: docs/numerics.md, section 8. Of equal values the lowest id wins if ids rise. A vector
     without an id below the limit gives token 0.
@@ -133,11 +133,12 @@ class Sampler(wiring.Component):
         """Smallest distance of two beats."""
         return self.config.lanes // self.config.sampler_lanes
 
-    @property
-    def LATENCY(self) -> int:  # noqa: N802 - a constant to those who add latencies up
+    @staticmethod
+    def latency(config: ChipletConfig) -> int:
         """Cycles from the last beat to ``done``."""
-        tree = self.config.sampler_lanes.bit_length() - 1
-        return self.beat_cycles + 1 + GumbelNoise.LATENCY + 1 + tree + 1
+        tree = config.sampler_lanes.bit_length() - 1
+        beat_cycles = config.lanes // config.sampler_lanes
+        return beat_cycles + 1 + GumbelNoise.LATENCY + 1 + tree + 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

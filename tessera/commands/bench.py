@@ -41,12 +41,14 @@ def _table_of_rows(rows: list[Row], limit: float) -> Table:
     )
     for column in table.columns[2:6]:
         column.justify = "right"
+    for column in table.columns:
+        column.no_wrap = True
     for row in rows:
         exact = row.predicted_cycles == row.cycles
         near = row.prediction_error <= limit
         predicted = f"{row.predicted_cycles:,}"
         if not exact:
-            predicted += f" ({row.predicted_cycles / row.cycles - 1:+.2%}{'' if near else ', FAIL'})"
+            predicted += f" ({row.predicted_cycles / row.cycles - 1:+.1%}{'' if near else ' FAIL'})"
         table.add_row(
             row.name, row.config, f"{row.cycles:,}", predicted, f"{row.ideal_cycles:,.0f}",
             f"{row.utilization:.1%}", row.limit, _verdict(row.passed),
@@ -110,7 +112,8 @@ def bench(
                 case reason:
                     failures.append((benchmark, reason))
     if rows:
-        output.print(_table_of_rows(rows, PREDICTION_LIMIT))
+        # Rows stay whole, in a narrow terminal and in a pipe too.
+        output.print(_table_of_rows(rows, PREDICTION_LIMIT), width=max(output.width, 110))
     if figures:
         output.print(_table_of_figures(figures))
     for benchmark, reason in failures:

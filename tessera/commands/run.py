@@ -1,5 +1,6 @@
 """`tessera run`: generate text with a model."""
 
+import math
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
@@ -29,7 +30,16 @@ from tessera.options import (
     load_model,
     prompt_ids,
 )
-from tessera.report import RunFailedError, check_writable, errors, line, log, step, write_json
+from tessera.report import (
+    RunFailedError,
+    check_writable,
+    errors,
+    line,
+    log,
+    output,
+    step,
+    write_json,
+)
 from tessera.streaming import TextDecoder, TextView
 
 SEED_LIMIT = (1 << 32) - 1
@@ -70,6 +80,8 @@ def run(
     """
     chiplet = find_config(config)
     check_writable(json, "--json")
+    if not math.isfinite(temperature):
+        raise ValueError(f"temperature must be a finite number, not {temperature}")
     temperature_register(temperature)  # refuses what the chip has no number for
     checkpoint = load_model(model, tokenizer)
     request = Request(
@@ -134,6 +146,7 @@ def _generate(
 def _print_figures(
     engine: Engine, chiplet: ChipletConfig, request: Request, result: Result
 ) -> None:
+    output.print()
     count = len(result.tokens)
     if engine is not Engine.RTL:
         line("tokens", f"{count} in {result.seconds:.1f} s (engine {engine.value})")
@@ -153,8 +166,8 @@ def _print_cycles(chiplet: ChipletConfig, request: Request, result: Result) -> N
     first, later = cycles[0], cycles[1:]
     text = f"{first:,} with the prompt of {len(request.prompt)} tokens"
     if later:
-        mean = sum(later) / len(later)
-        text += f", then {min(later):,} to {max(later):,} (mean {mean:,.0f})"
+        span = f"{min(later):,}" if min(later) == max(later) else f"{min(later):,} to {max(later):,}"
+        text += f", then {span}"
     line("cycles per token", text)
     error = prediction_error(result.predicted_cycles_per_token, cycles)
     if error is not None:
