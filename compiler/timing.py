@@ -76,6 +76,7 @@ class _MatrixTimer:
         self.last_wave = -config.steps  #: cycle of the last wave at the array
         self.loads: deque[int] = deque([0] * DRAIN_WAITING, DRAIN_WAITING)
         self.finished = 0  #: the drain's last beat of the last command
+        self.finished_late = -Drain.DONE  #: of the last command that took the long way to `done`
         self.done = 0
 
     def pop(self, ready: int) -> int:
@@ -120,8 +121,13 @@ class _MatrixTimer:
             self.free = start + cycles + STORE_CYCLES
             finished = max(self.free + 1, load + 1)
         self.loads.append(load)
+        # Without a row maximum a command is done earlier, but never before the one ahead of it.
+        keeps_maximum = bool(step.instruction.operands.get("statistic"))
+        late = keeps_maximum or finished - self.finished_late <= Drain.SHORTCUT
+        if late:
+            self.finished_late = finished
         self.finished = finished
-        self.done = finished + Drain.DONE
+        self.done = finished + Drain.DONE - (0 if late else Drain.SHORTCUT)
         return waves
 
 

@@ -42,7 +42,7 @@ def quantize_vector(x: ArrayLike, e_min: int = 0) -> QuantizedVector:
     e = np.maximum(bit_length(amax), e_min)
     wide, narrow = np.maximum(e - 15, 0)[..., None], np.maximum(15 - e, 0)[..., None]
     xn = clamp(round_shift(x << narrow, wide), -32767, 32767)
-    an = np.max(np.abs(xn), axis=-1)
+    an = clamp(round_shift(amax << narrow[..., 0], wide[..., 0]), 0, 32767)
     m = np.maximum((an >> 11) + 1, 9)
     q, _ = saturate_int8(round_shift(xn * RECIPROCAL[m - 9][..., None], 22))
     return QuantizedVector(q=q, m=m, e=e, xn=xn, amax=amax)

@@ -13,12 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compiler.image import ChipImage
 from golden.quantized import QuantizedLlama
 from hw.chiplet import Chiplet
 from hw.config import CONFIGS, ChipletConfig
 from verif.memories import PUBLIC_MEMORIES
-from verif.simulator import Simulation, SimulationError, build
+from verif.simulator import BUILD_ROOT, PROJECT_ROOT, Simulation, SimulationError, build
+
+IntArray = NDArray[np.int64]
 
 #: Memories that an image fills, besides the banks.
 _IMAGE_MEMORIES = ("multipliers", "rope", "row_scales", "program")
@@ -73,8 +78,26 @@ def top_name(config: ChipletConfig) -> str:
 
 
 def build_chiplet(config: ChipletConfig) -> Simulation:
-    """Build the simulator of a chiplet, or take the one that is there."""
-    return build(Chiplet(config), top_name(config), public=[PUBLIC_MEMORIES])
+    """Build the simulator of a chiplet, or take the one that was made from the same sources."""
+    name = top_name(config)
+    simulation = Simulation(directory=BUILD_ROOT / name, top=name)
+    stamp = simulation.directory / "sources"
+    digest = _source_digest(config)
+    built = simulation.directory / name
+    if not (built.exists() and stamp.exists() and stamp.read_text() == digest):
+        simulation = build(Chiplet(config), name, public=[PUBLIC_MEMORIES])
+        stamp.write_text(digest)
+    return simulation
+
+
+def _source_digest(config: ChipletConfig) -> str:
+    """Return a digest of everything that a chiplet's simulator is made from."""
+    digest = hashlib.sha256(repr(config).encode())
+    for path in sorted((PROJECT_ROOT / "hw").rglob("*.py")):
+        digest.update(path.read_bytes())
+    for path in (Path(__file__), PROJECT_ROOT / "verif" / "simulator.py"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def image_paths(config: ChipletConfig) -> dict[str, str]:
@@ -146,6 +169,29 @@ def run_chip(
     if run.bit_exact:
         shutil.rmtree(directory)
     return run
+
+
+def run_program(
+    image: ChipImage, activations: IntArray, *, cycles: int = 1_000_000,
+) -> tuple[dict[str, int], IntArray]:
+    """Run an image's program as it is, with int8 vectors in the activation memory.
+
+    Returns the counters and the elements of the result memory.
+    """
+    simulation = build_chiplet(image.config)
+    images = write_image(image, simulation.directory / "images")
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=simulation.directory))
+    job, result = directory / "job.pickle", directory / "result.json"
+    job.write_bytes(pickle.dumps({
+        "config": image.config, "cycles": cycles,
+        "activations": activations.reshape(-1, image.config.rows)}))
+    simulation.run(
+        "verif.tb_program", plusargs=[f"+image={images}"], run_name=directory.name,
+        log=directory / "log",
+        environment={"TESSERA_JOB": str(job), "TESSERA_RESULT": str(result)})
+    found = json.loads(result.read_text())
+    shutil.rmtree(directory)
+    return found["counters"], np.array(found["results"], np.int64)
 
 
 def _follow(events: Path, run: ChipRun, on_token: Callable[[TokenRecord], None] | None) -> None:

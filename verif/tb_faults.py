@@ -12,9 +12,8 @@ from compiler.image import ChipImage
 from hw.control.isa import INSTRUCTION_FIELDS, Fault, Opcode
 from verif.chip_bench import ChipBench
 
-_FINE = "SET m.rows, r0, r0, 1\nSET m.subrows, r0, r0, 1\nSET m.n_tiles, r0, r0, 1\n" \
-        "SET m.k_tiles, r0, r0, 1\nSET v.rows, r0, r0, 1\nSET v.segments, r0, r0, 1\n" \
-        "SET v.beats, r0, r0, 1\n"
+_FINE = "".join(f"SET {name}, r0, r0, 1\n" for name in (
+    "m.rows", "m.subrows", "m.n_tiles", "m.k_tiles", "v.rows", "v.segments", "v.beats"))
 _MATMUL = "MATMUL signal=1, destination=RESULT\nSYNC 1, 0\nHALT ALWAYS, r0, r0, 0\n"
 _NORM = "NORM signal=1\nSYNC 1, 0\nHALT ALWAYS, r0, r0, 0\n"
 

@@ -323,6 +323,32 @@ async def raw_handshakes(dut: Any) -> None:
     assert not held_read.done(), "s_axil: writes waited for R"
     assert await held_read == (OKAY, 5)
 
+    # Several transfers are offered on one channel before the others move.
+    names = ("SEED", "EPSILON", "WATCHDOG_CYCLES")
+
+    async def addresses(channel: RawChannel, wait: int) -> None:
+        for name in names:
+            await channel.send(wait, addr=OFFSETS[name])
+
+    async def data(wait: int) -> None:
+        for n in range(len(names)):
+            await w.send(wait, data=value ^ n, strb=15)
+
+    for waits in ((0, 12), (12, 0), (0, 0)):
+        value = value * 5 + 1 & 0xFFFF_FFFF
+        tasks = [cocotb.start_soon(addresses(aw, waits[0])), cocotb.start_soon(data(waits[1]))]
+        for name in names:
+            answer = await b.receive(15)
+            assert answer["resp"] == OKAY, f"s_axil: {name}: got {answer}"
+        for task in tasks:
+            await task
+        tasks = [cocotb.start_soon(addresses(ar, 0))]
+        for n, name in enumerate(names):
+            answer = await r.receive(waits[0])
+            want = {"data": value ^ n, "resp": OKAY}
+            assert answer == want, f"s_axil: {name}, waits {waits}: got {answer}, want {want}"
+        await tasks[0]
+
     async def writes() -> int:
         last = value
         for _ in range(60):

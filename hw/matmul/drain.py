@@ -28,8 +28,9 @@ class Drain(wiring.Component):
     ``done`` with ``event``: a command has completed; ``clipped``: values saturated this cycle;
     ``fault`` with ``fault_pc``.
 
-    Latency: :attr:`LATENCY` cycles from a vector's valid to ``done`` of its command; all writes are
-    visible to a read two cycles after ``done``. Throughput: one beat per cycle.
+    Latency: ``BEAT_DELAY + DONE`` cycles from the last vector's valid (plus its further beats) to
+    ``done`` of its command, ``SHORTCUT`` fewer without a row maximum; all writes are visible to a
+    read two cycles after ``done``. Throughput: one beat per cycle.
     Backpressure: none; the issue logic spaces vectors by at least their beats.
     """
 
@@ -43,6 +44,8 @@ class Drain(wiring.Component):
     MAXIMUM = WRITE + 3
     #: ``done`` comes one cycle before the last write: its reader needs two to arrive.
     DONE = MAXIMUM - 1
+    #: Cycles earlier in which a command without a row maximum is done.
+    SHORTCUT = MAXIMUM - WRITE
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
@@ -225,11 +228,20 @@ class Drain(wiring.Component):
                                   & (final.statistic != Statistic.NONE)),
         ]
 
-        # Completion, in order, for drained and store commands alike.
-        m.d.comb += [
-            self.done.eq(delay(m, counter.finished, self.DONE, "finished")),
-            self.event.eq(delay(m, counter.finished_event, self.DONE, "finished_event")),
-        ]
+        # Completion, in order. A command that keeps no row maximum is through earlier, unless one
+        # that does is close ahead of it.
+        finished = [(Signal(name=f"finished_{i}"), Signal(4, name=f"finished_event_{i}"))
+                    for i in range(self.DONE)]
+        shortcut = Signal()
+        m.d.comb += shortcut.eq(~counter.finished_statistic & ~Cat(
+            valid for valid, _ in finished[:self.SHORTCUT]).any())
+        for i, (valid, event) in enumerate(finished):
+            before = finished[i - 1] if i else (counter.finished & ~shortcut, counter.finished_event)
+            m.d.sync += [valid.eq(before[0]), event.eq(before[1])]
+            if i == self.SHORTCUT:
+                with m.If(counter.finished & shortcut):
+                    m.d.sync += [valid.eq(1), event.eq(counter.finished_event)]
+        m.d.comb += [self.done.eq(finished[-1][0]), self.event.eq(finished[-1][1])]
         in_flight = Signal(8)
         m.d.sync += in_flight.eq(
             in_flight + (self.command_valid & self.command_ready) - self.done)

@@ -29,7 +29,7 @@ class DrainCounter(wiring.Component):
     Ports: ``command`` stream (valid/ready); ``step``: a beat is at the drain; ``beat``: its
     description, in the same cycle; ``token_scale``: of the current command; ``stored``: a store
     command's writes are done; ``finished`` with ``finished_event``: a command's last beat, or a
-    store whose turn has come; ``fault`` with ``fault_pc``: an address out of range; from then on
+    store whose turn has come; ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of range; from then on
     beats are ``suppressed``: nothing more is written.
     """
 
@@ -39,6 +39,7 @@ class DrainCounter(wiring.Component):
             "command": In(command_in_flight_layout()), "command_valid": In(1),
             "command_ready": Out(1), "step": In(1), "beat": Out(beat_layout(config)),
             "token_scale": Out(16), "stored": In(1), "finished": Out(1), "finished_event": Out(4),
+            "finished_statistic": Out(1),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
 
@@ -112,6 +113,7 @@ class DrainCounter(wiring.Component):
             self.finished.eq(active_valid & Mux(
                 is_store, stored != 0, self.step & last_beat & last_subrow & last_row)),
             self.finished_event.eq(active.signal),
+            self.finished_statistic.eq(~is_store & (c.statistic != Statistic.NONE)),
         ]
         m.d.sync += stored.eq(stored + self.stored - (self.finished & is_store))
         with m.If(self.finished):
