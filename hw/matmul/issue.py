@@ -71,7 +71,6 @@ class MatrixIssue(wiring.Component):
         last_k, last_n = k_left == 1, n_left == 1
         last_subrow, last_row = subrows_left == 1, rows_left == 1
 
-        is_matmul = c.opcode == Opcode.MATMUL
         token = Signal(17)
         m.d.comb += self.token.eq(token)
 

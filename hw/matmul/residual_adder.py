@@ -1,5 +1,7 @@
 """Read-add-write of the residual stream, with forwarding between close beats."""
 
+import itertools
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
@@ -32,7 +34,7 @@ class ResidualLane(wiring.Component):
         m = Module()
         recent = [self.total, *(Signal(signed(32), name=f"recent_{i}", reset_less=True)
                                 for i in range(1, HAZARDS))]
-        m.d.sync += [older.eq(newer) for newer, older in zip(recent, recent[1:], strict=False)]
+        m.d.sync += [older.eq(newer) for newer, older in itertools.pairwise(recent)]
         base = Signal(signed(RESIDUAL_BITS))
         m.d.comb += base.eq(self.old)
         for i in reversed(range(HAZARDS)):
@@ -75,7 +77,7 @@ class ResidualAdder(wiring.Component):
         recent = [(Signal(16, name=f"recent_beat_{i}"), Signal(name=f"recent_writes_{i}"))
                   for i in range(HAZARDS)]
         m.d.sync += [recent[0][0].eq(self.beat), recent[0][1].eq(self.writes)]
-        for newer, older in zip(recent, recent[1:], strict=False):
+        for newer, older in itertools.pairwise(recent):
             m.d.sync += [older[0].eq(newer[0]), older[1].eq(newer[1])]
         hits = Cat(*(writes & (beat == self.beat) for beat, writes in recent))
 
