@@ -18,6 +18,8 @@ PY := $(VENV)/bin/python
 export PROMPT
 export AMARANTH_USE_YOSYS := builtin
 export PYTHONHASHSEED := 0
+# The matrices are small: more BLAS threads only wait for each other.
+export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: help setup sim test test-long verilog bench lint docs clean
 
