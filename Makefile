@@ -21,7 +21,7 @@ export PYTHONHASHSEED := 0
 # The matrices are small: more BLAS threads only wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup sim test test-long verilog bench lint docs clean
+.PHONY: help setup sim test test-long mutate verilog bench lint docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test: $(VENV)/.installed-test ## run all tests but the slow ones
 
 test-long: $(VENV)/.installed-test ## run the slow tests
 	@$(PY) -m pytest -m slow; status=$$?; test $$status -eq 5 && echo "no test is marked slow" || exit $$status
+
+mutate: $(VENV)/.installed-test ## plant errors in the hardware, one at a time; each must make a test fail
+	@$(PY) -m verif.mutation $(MUTANT)
 
 verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONFIG
 	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)

@@ -169,7 +169,7 @@ def page() -> str:
         f"LOOP takes its count once; loops nest {isa.LOOP_DEPTH} deep. Events are numbered 1 to "
         f"{isa.EVENTS - 1}. A command starts when every signal of its events that was issued "
         "before it in program order has come, and SYNC waits for the same; so no program can "
-        "deadlock. Which waits a program needs: [machine.md](machine.md), section 4.",
+        "deadlock. Which waits a program needs: [machine.md](machine.md), section 5.",
         "",
         "## Faults",
         "",

@@ -1,6 +1,6 @@
 """Proof that no two conflicting accesses of a run are unordered.
 
-Order is what docs/machine.md, section 4 guarantees and nothing else. Each matrix command has two
+Order is what docs/machine.md, section 5 guarantees and nothing else. Each matrix command has two
 steps, the wave (reads operands and banks, stores into banks) and the drain (reads multipliers and
 row scales, writes); each vector command reads and writes. Each of these four steps happens in
 program order, a command's first step begins before its second, and after the events it waits for.

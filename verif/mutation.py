@@ -1,0 +1,111 @@
+"""Mutation run: plants one error at a time in the hardware and demands that a test fails.
+
+``python -m verif.mutation [NAME ...]`` copies the project, changes one line of the copy, and runs
+the test that should notice. A mutant that survives is a hole in the tests. Each takes a build.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+#: What the copy leaves out.
+_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache")
+
+_ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4]"
+_VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
+_CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One planted error: ``old`` becomes ``new`` in ``file``; ``test`` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS: Sequence[Mutant] = (
+    Mutant(name="array-sign", file="hw/matmul/array_step.py", test=_ARRAY,
+           old="pe.activation.eq(activation.as_signed())", new="pe.activation.eq(activation >> 1)"),
+    Mutant(name="array-first-tile", file="hw/matmul/systolic_array.py", test=_ARRAY,
+           old="Mux(tag.first, 0, total)", new="Mux(tag.last, 0, total)"),
+    Mutant(name="key-column", file="hw/matmul/issue.py", test=_ARRAY,
+           old="self.store_request.column.eq(position)",
+           new="self.store_request.column.eq(position + 1)"),
+    Mutant(name="requantizer-rounding", file="hw/matmul/drain_lane.py", test=_ARRAY,
+           old="(coarse >> self.shift_fine) + 1) >> 1", new="(coarse >> self.shift_fine) + 0) >> 1"),
+    Mutant(name="requantizer-carry", file="hw/matmul/drain_lane.py", test=_ARRAY,
+           old="half + MULTIPLIER_BITS + 1, self", new="half + MULTIPLIER_BITS, self"),
+    Mutant(name="drain-mask", file="hw/matmul/drain_counter.py", test=_ARRAY,
+           old="(remaining <= i)", new="(remaining < i)"),
+    Mutant(name="residual-forwarding", file="hw/matmul/residual_adder.py", test=_ARRAY,
+           old="HAZARDS = 3", new="HAZARDS = 1"),
+    Mutant(name="bank-bound", file="hw/matmul/issue.py", test=_ARRAY,
+           old="bank_bad.eq(weight >= config.bank_words),\n                             self.issuing.eq(~",
+           new="bank_bad.eq(weight > config.bank_words),\n                             self.issuing.eq(~"),
+    Mutant(name="softmax-mask", file="hw/vector/datapath.py", test=_VECTOR,
+           old="exponential.visible.eq(self.visible_left >= i)",
+           new="exponential.visible.eq(self.visible_left > i)"),
+    Mutant(name="softmax-rounding", file="hw/vector/exponential_lane.py", test=_VECTOR,
+           old="(shifted + 1) >> 1", new="shifted >> 1"),
+    Mutant(name="rope-sign", file="hw/vector/transform_pair.py", test=_VECTOR,
+           old="subtract.eq(self.rope & ~self.odd)", new="subtract.eq(self.rope & self.odd)"),
+    Mutant(name="quantizer-rounding", file="hw/vector/quantize_lane.py", test=_VECTOR,
+           old="rounded.eq((doubled + 1) >> 1)", new="rounded.eq(doubled >> 1)"),
+    Mutant(name="sequencer-loop", file="hw/control/loop_stack.py", test=_CHIP,
+           old="counts[top] != 1", new="counts[top] != 2"),
+    Mutant(name="sequencer-minimum", file="hw/control/sequencer.py", test=_CHIP,
+           old="Mux(rs < sum_t, rs, sum_t)", new="Mux(rs < sum_t, sum_t, rs)"),
+    Mutant(name="scoreboard-event", file="hw/control/scoreboard.py", test=_CHIP,
+           old="return (wait.event == 0) | ~behind", new="return (wait.event != 1) | ~behind"),
+    Mutant(name="sampler-mix", file="hw/vector/sampler.py", test="tests/test_sampler_rtl.py",
+           old="_MIX_ROUNDS = 5", new="_MIX_ROUNDS = 4"),
+)
+
+
+def run_mutant(mutant: Mutant) -> str:
+    """Return ``killed``, ``survived``, or what went wrong with the mutant itself."""
+    with tempfile.TemporaryDirectory(prefix="tessera-mutant-") as directory:
+        copy = Path(directory) / "project"
+        shutil.copytree(PROJECT, copy, ignore=_LEFT_OUT)
+        file = copy / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            return f"invalid: {mutant.old!r} is {text.count(mutant.old)} times in {mutant.file}"
+        file.write_text(text.replace(mutant.old, mutant.new))
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test],
+            cwd=copy, capture_output=True, text=True, check=False)
+    if result.returncode == 1 and " failed" in result.stdout:
+        # A mutant that does not even build shows nothing about the tests.
+        return "invalid: it does not build" if "building " in result.stdout else "killed"
+    return "survived" if result.returncode == 0 else f"invalid: {result.stdout[-200:]}"
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the named mutants, or all; return 1 if one survives."""
+    unknown = set(names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        print(f"error: unknown mutants {', '.join(sorted(unknown))}; known: "
+              f"{', '.join(m.name for m in MUTANTS)}", file=sys.stderr)
+        return 2
+    outcomes = {}
+    for mutant in MUTANTS:
+        if not names or mutant.name in names:
+            outcomes[mutant.name] = run_mutant(mutant)
+            print(f"{mutant.name:24} {outcomes[mutant.name]}", flush=True)
+    killed = sum(outcome == "killed" for outcome in outcomes.values())
+    print(f"{killed} of {len(outcomes)} killed")
+    return 0 if killed == len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
