@@ -95,7 +95,7 @@ def _expected(image: ChipImage, x: NDArray[np.int64], outputs: int) -> NDArray[n
     config = image.config
     k_tiles, n_tiles = x.shape[1] // config.rows, outputs // config.columns
     tiles = image.contents["banks"][: n_tiles * k_tiles].astype(np.int64)
-    matrix = tiles.reshape(n_tiles, k_tiles, config.rows, config.columns)
-    matrix = matrix.transpose(1, 2, 0, 3).reshape(x.shape[1], outputs)
+    by_tile = tiles.reshape(n_tiles, k_tiles, config.rows, config.columns)
+    matrix = by_tile.transpose(1, 2, 0, 3).reshape(x.shape[1], outputs)
     multiplier = np.full(outputs, MULTIPLIER)
     return drain(x @ matrix, multiplier, SHIFT, ONE, Destination.INT16)[0].reshape(-1)

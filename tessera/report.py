@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+#: Columns of a table that goes into a file or a pipe.
+PIPE_COLUMNS = 120
 #: Results. Long lines are left to the terminal, so that a pipe gets them whole.
-output = Console(highlight=False, soft_wrap=True)
+output = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_COLUMNS
+)
 #: Progress and errors.
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
