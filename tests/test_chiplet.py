@@ -20,12 +20,16 @@ from verif.chip_run import build_chiplet, run_chip, write_image
 
 SHIPPED = Path(__file__).parent.parent / "models" / "shakespeare-850k"
 
-#: A small model, and one whose sizes are multiples of nothing.
+#: A small model, one whose sizes are multiples of nothing, and other kinds of attention.
 SHAPES = {
     "small": LlamaShape(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, head_dim=8, vocab=64,
                         context=64, tied=True),
     "odd": LlamaShape(dim=96, hidden=172, layers=2, heads=6, kv_heads=2, head_dim=16, vocab=131,
                       context=128, tied=False),
+    "multi-query": LlamaShape(dim=40, hidden=48, layers=1, heads=5, kv_heads=1, head_dim=8,
+                              vocab=50, context=64, tied=True),
+    "multi-head": LlamaShape(dim=24, hidden=56, layers=1, heads=2, kv_heads=2, head_dim=12,
+                             vocab=70, context=64, tied=False),
 }
 
 pytestmark = pytest.mark.sim
@@ -55,11 +59,11 @@ def run_bench(name: str, config: str, bench: str, tmp_path: Path, *, prompt: int
     """Run a chip-level bench on a model."""
     simulation = build_chiplet(CONFIGS[config])
     tokens = prompt_of(name, prompt)
-    expected, _ = GoldenLlama(model(name)).generate(tokens, count)
+    expected, logits = GoldenLlama(model(name)).generate(tokens, count)
     job = tmp_path / "job.pickle"
     job.write_bytes(pickle.dumps({
         "image": image(name, config), "quantized": model(name), "prompt": tokens, "count": count,
-        "tokens": expected}))
+        "tokens": expected, "logits": logits}))
     images = write_image(image(name, config), simulation.directory / "images")
     simulation.run(f"verif.{bench}", run_name=f"{bench}-{os.getpid()}",
                    plusargs=[f"+image={images}"] if filled else [],
@@ -71,6 +75,8 @@ def run_bench(name: str, config: str, bench: str, tmp_path: Path, *, prompt: int
     [
         ("small", "tiny", 1, 10, 0.0), ("small", "tiny", 11, 10, 0.9), ("odd", "tiny", 19, 4, 0.0),
         ("odd", "base", 19, 6, 0.0), ("odd", "base", 37, 6, 1.0), ("shipped", "base", 64, 4, 0.8),
+        ("odd", "large", 19, 3, 0.0), ("multi-query", "tiny", 13, 6, 0.7),
+        ("multi-head", "tiny", 9, 6, 0.0),
     ],
 )
 def test_generation(name: str, config: str, prompt: int, count: int, temperature: float) -> None:
@@ -120,5 +126,5 @@ def test_faults(tmp_path: Path) -> None:
 
 
 def test_front_door(tmp_path: Path) -> None:
-    """A model loaded through AXI runs like one loaded by the back door."""
+    """A model loaded through AXI runs like one loaded by the back door; logits on request."""
     run_bench("small", "tiny", "tb_front_door", tmp_path, prompt=5, count=4, filled=False)
