@@ -8,7 +8,6 @@ from hw.config import ChipletConfig
 from hw.control.isa import (
     Fault,
     matrix_command_layout,
-    memory_shapes,
     vector_command_layout,
 )
 from hw.control.queue import PC_BITS, CommandQueue, queued_layout
@@ -16,6 +15,7 @@ from hw.control.sequencer import Sequencer
 from hw.emit import instantiate
 from hw.matmul.array_step import address_bits
 from hw.matmul.matrix_unit import MatrixUnit
+from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 from hw.vector.sampler import Sampler
 from hw.vector.vector_unit import VectorUnit
@@ -38,11 +38,11 @@ def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
     """
     members: dict[str, object] = {}
     for name, shape in memory_shapes(config).items():
-        bits, granule = int(shape["bits"]), int(shape["granule_bits"])  # type: ignore[call-overload]
         members |= {
-            f"host_{name}_select": In(1), f"host_{name}_address": In(range(int(shape["words"]))),  # type: ignore[call-overload]
-            f"host_{name}_write_mask": In(bits // granule), f"host_{name}_write_data": In(bits),
-            f"host_{name}_read_enable": In(1), f"host_{name}_read_data": Out(bits),
+            f"host_{name}_select": In(1), f"host_{name}_address": In(range(shape.words)),
+            f"host_{name}_write_mask": In(shape.mask_bits),
+            f"host_{name}_write_data": In(shape.bits),
+            f"host_{name}_read_enable": In(1), f"host_{name}_read_data": Out(shape.bits),
         }
     return members | {
         "host_banks_select": In(1), "host_banks_row": In(range(config.rows)),
@@ -88,7 +88,7 @@ class Core(wiring.Component):
         m.submodules.matrix_queue, m.submodules.vector_queue = matrix_queue, vector_queue
         memories = {}
         for name, shape in memory_shapes(config).items():
-            memories[name] = Sram(**shape)  # type: ignore[arg-type]
+            memories[name] = Sram.of(shape)
             m.submodules[name] = memories[name]
 
         self._control(m, sequencer, matrix, vector, sampler, matrix_queue, vector_queue)

@@ -1,5 +1,7 @@
 """The matrix unit (array, banks, drain) against its reference."""
 
+import json
+
 import pytest
 
 from hw.config import ChipletConfig
@@ -25,4 +27,4 @@ def test_matrix_unit(rows: int, columns: int, lanes: int, rows_per_step: int) ->
     name = f"matrix_{rows}x{columns}x{lanes}"
     simulation = build(MatrixBench(config), name, public=[PUBLIC_MEMORIES])
     simulation.run("verif.tb_matrix_unit", environment={
-        "TESSERA_CONFIG": repr(fields), "TESSERA_SEED": "1", "TESSERA_BATCHES": "40"})
+        "TESSERA_CONFIG": json.dumps(fields), "TESSERA_SEED": "1", "TESSERA_BATCHES": "40"})

@@ -9,10 +9,10 @@ from amaranth.sim import Simulator as AmaranthSimulator
 from amaranth.sim._async import SimulatorContext
 
 from hw.config import CONFIGS, ChipletConfig
-from hw.control.isa import memory_shapes
 from hw.host.access import AccessError
 from hw.host.memory_access import MemoryAccess
 from hw.host.memory_map import WRITABLE, memory_map
+from hw.memory.shapes import memory_shapes
 
 
 def shaped(rows: int, columns: int, lanes: int) -> ChipletConfig:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from compiler.image import ChipImage
 from hw.config import ChipletConfig
-from hw.control.isa import Fault, memory_shapes
+from hw.control.isa import Fault
 from hw.host.registers import COUNTERS
+from hw.memory.shapes import memory_shapes
 from verif.axi_lite_driver import AxiLiteDriver
 from verif.memories import MemoryHandle, join
 from verif.simulator import CLOCK_PERIOD_NS
@@ -73,8 +74,7 @@ class ChipBench:
         shape = memory_shapes(self.config)[name]
         bits = {"activations": 8, "outputs": 8, "results": 16, "residual": 32, "multipliers": 16,
                 "rope": 16, "row_scales": 16, "row_maxima": 32, "tokens": 32}[name]
-        words, width = int(shape["words"]), int(shape["bits"])  # type: ignore[call-overload]
-        values = self.memories[name].read_elements(range(words), width // bits, bits)
+        values = self.memories[name].read_elements(range(shape.words), shape.bits // bits, bits)
         unsigned = name in ("multipliers", "row_scales")
         return values.reshape(-1) & 0xFFFF if unsigned else values.reshape(-1)
 

@@ -14,10 +14,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 from hw.config import ChipletConfig
-from hw.control.isa import memory_shapes
 from hw.host.access import forward
 from hw.host.host_bridge import HostBridge, bus_members, core_members
 from hw.host.memory_map import Region, memory_map
+from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 from verif.simulator import CLOCK_PERIOD_NS
 
@@ -45,14 +45,14 @@ class HostBench(wiring.Component):
         m.submodules.host = host = HostBridge(CONFIG)
         forward(m, self, host, {**bus_members(), **core_members()})
         for name, shape in memory_shapes(CONFIG).items():
-            memory = Sram(**shape)  # type: ignore[arg-type]
+            memory = Sram.of(shape)
             m.submodules[name] = memory
             address, mask, write, enable, select = (
                 getattr(host, f"{name}_{port}")
                 for port in ("address", "write_mask", "write_data", "read_enable", "select"))
             m.d.comb += [getattr(host, f"{name}_read_data").eq(memory.read_data),
                          memory.write_data.eq(write)]
-            if shape["ports"] == "1r1w":
+            if shape.ports == "1r1w":
                 m.d.comb += [
                     memory.read_address.eq(address), memory.read_enable.eq(select & enable),
                     memory.write_address.eq(address), memory.write_mask.eq(Mux(select, mask, 0))]

@@ -5,9 +5,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import Fault, memory_shapes
+from hw.control.isa import Fault
 from hw.control.queue import command_in_flight_layout
 from hw.matmul.matrix_unit import MatrixUnit
+from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 
 _OWN_PORTS = ("head", "head_ready", "pop", "done", "event", "clipped", "idle", "issuing", "paced",
@@ -36,7 +37,7 @@ class MatrixBench(wiring.Component):
         memory = {}
         for name, shape in memory_shapes(self.config).items():
             if name not in ("rope", "program"):
-                memory[name] = Sram(**shape)  # type: ignore[arg-type]
+                memory[name] = Sram.of(shape)
                 m.submodules[name] = memory[name]
         for name in _OWN_PORTS:
             if self.signature.members[name].flow == In:

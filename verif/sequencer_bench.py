@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import memory_shapes
 from hw.control.sequencer import Sequencer
+from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 
 
@@ -23,7 +23,7 @@ class SequencerBench(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.sequencer = sequencer = self.sequencer
-        m.submodules.program = program = Sram(**memory_shapes(self.config)["program"])  # type: ignore[arg-type]
+        m.submodules.program = program = Sram.of(memory_shapes(self.config)["program"])
         m.d.comb += [
             program.address.eq(sequencer.program_address),
             program.enable.eq(sequencer.program_enable),

@@ -101,7 +101,6 @@ class Simulation:
 
 def build(
     component: wiring.Component, name: str, *, public: Sequence[str] = (),
-    defines: Mapping[str, str] | None = None,
 ) -> Simulation:
     """Emit and compile ``component`` as module ``name``.
 
@@ -114,13 +113,13 @@ def build(
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:  # another process may want the same simulator
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _build_if_changed(component, emitted, name, directory, public, defines or {})
+        _build_if_changed(component, emitted, name, directory, public)
     return Simulation(directory=directory, top=name)
 
 
 def _build_if_changed(
     component: wiring.Component, emitted: EmittedVerilog, name: str, directory: Path,
-    public: Sequence[str], defines: Mapping[str, str],
+    public: Sequence[str],
 ) -> None:
     logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
     ports = ["clk", "rst", *port_names(component)]
@@ -129,9 +128,9 @@ def _build_if_changed(
     write_if_changed(logic, emitted.logic)
     write_if_changed(srams, emitted.sram_models)
     write_if_changed(control, "\n".join(line for line in lines if line) + "\n")
-    all_defines = {"TESSERA_IMAGE": "1", **defines}
+    defines = {"TESSERA_IMAGE": "1"}
     key = hashlib.sha256("\0".join(
-        [emitted.logic, emitted.sram_models, control.read_text(), str(sorted(all_defines.items())),
+        [emitted.logic, emitted.sram_models, control.read_text(), str(sorted(defines.items())),
          str(os.environ.get("VERILATOR_ROOT", ""))]).encode()).hexdigest()
     stamp = directory / "stamp"
     if not (stamp.exists() and stamp.read_text() == key and (directory / name).exists()):
@@ -141,7 +140,7 @@ def _build_if_changed(
         try:
             runner.build(
                 sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
-                always=True, defines=all_defines, timescale=("1ns", "1ps"),
+                always=True, defines=defines, timescale=("1ns", "1ps"),
                 log_file=directory / "build.log",
                 build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
                             "--x-assign", "fast", "--x-initial", "fast", "--noassert",

@@ -1,5 +1,6 @@
 """Random matrix commands, back to back and with gaps, against verif/matrix_model.py."""
 
+import json
 import os
 import random
 
@@ -15,7 +16,7 @@ from verif.matrix_model import MatrixModel
 from verif.memories import MemoryHandle, join
 from verif.simulator import CLOCK_PERIOD_NS
 
-CONFIG = ChipletConfig(**eval(os.environ.get("TESSERA_CONFIG", "{'name': 'unused'}")))  # noqa: S307
+CONFIG = ChipletConfig(**json.loads(os.environ["TESSERA_CONFIG"]))
 
 
 class Bench:

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import Fault, memory_shapes, vector_command_layout
+from hw.control.isa import Fault, vector_command_layout
+from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 from hw.vector.vector_unit import VectorUnit
 
@@ -41,7 +42,7 @@ class VectorUnitBench(wiring.Component):
         m = Module()
         m.submodules.unit = unit = VectorUnit(self.config)
         shapes = memory_shapes(self.config)
-        memories = {name: Sram(**shapes[name])
+        memories = {name: Sram.of(shapes[name])
                     for name in (*_SOURCES, "rope", "activations", "multipliers", "row_scales")}
         for name, memory in memories.items():
             m.submodules[name] = memory

@@ -10,8 +10,6 @@ program ends.
 from amaranth.hdl import signed
 from amaranth.lib import data, enum
 
-from hw.config import ChipletConfig
-
 INSTRUCTION_BITS = 64
 #: Width of general registers and of immediates.
 REGISTER_BITS = 24
@@ -252,20 +250,3 @@ def vector_command_layout() -> data.StructLayout:
 def row_scale_layout() -> data.StructLayout:
     """Return a row scale: ``mantissa * 2**exponent`` (docs/numerics.md, section 1)."""
     return data.StructLayout({"mantissa": 8, "exponent": signed(8)})
-
-
-def memory_shapes(config: ChipletConfig) -> dict[str, dict[str, object]]:
-    """Return words, bits, granule and ports of each memory besides the banks (see ``Sram``)."""
-    L, R = config.lanes, config.rows
-    return {
-        "activations": {"words": config.activation_words, "bits": 8 * R, "granule_bits": 8 * L, "ports": "1r1w"},
-        "outputs": {"words": config.output_words, "bits": 8 * R, "granule_bits": 8 * L, "ports": "1r1w"},
-        "results": {"words": config.result_beats, "bits": 16 * L, "granule_bits": 16 * L, "ports": "1r1w"},
-        "residual": {"words": config.residual_beats, "bits": 32 * L, "granule_bits": 32 * L, "ports": "1r1w"},
-        "multipliers": {"words": config.multiplier_beats, "bits": 16 * L, "granule_bits": 16, "ports": "1r1w"},
-        "rope": {"words": config.rope_beats, "bits": 16 * L, "granule_bits": 32, "ports": "1rw"},
-        "row_scales": {"words": config.row_slots, "bits": 16, "granule_bits": 16, "ports": "1r1w"},
-        "row_maxima": {"words": config.row_slots, "bits": 32, "granule_bits": 32, "ports": "1r1w"},
-        "program": {"words": config.program_words, "bits": INSTRUCTION_BITS, "granule_bits": 32, "ports": "1rw"},
-        "tokens": {"words": config.context, "bits": 32, "granule_bits": 32, "ports": "1rw"},
-    }

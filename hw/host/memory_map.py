@@ -6,7 +6,7 @@ The banks begin at 0x8000_0000; word w of another memory lies at its base + w * 
 from dataclasses import dataclass
 
 from hw.config import ChipletConfig
-from hw.control.isa import memory_shapes
+from hw.memory.shapes import memory_shapes
 
 BANKS_BASE = 0x8000_0000
 #: Distance of the other memories. The first lies here too: the lowest addresses hold nothing.
@@ -78,15 +78,13 @@ def memory_map(config: ChipletConfig) -> MemoryMap:
         raise ValueError(f"bank_words must be at most {(1 << 31) // tile_bytes} for the host's "
                          f"window, not {config.bank_words!r}")
     for i, (name, shape) in enumerate(memory_shapes(config).items(), start=1):
-        words, bits, granule = (int(shape[key])  # type: ignore[call-overload]
-                                for key in ("words", "bits", "granule_bits"))
-        stride = max(4, 1 << (bits // 8 - 1).bit_length())
+        stride = max(4, 1 << (shape.bits // 8 - 1).bit_length())
         regions[name] = Region(
-            name=name, base=REGION_BYTES * i, words=words, word_bytes=bits // 8, stride=stride,
-            granule_bytes=granule // 8, writable=name in WRITABLE)
-        if words * stride > REGION_BYTES:
+            name=name, base=REGION_BYTES * i, words=shape.words, word_bytes=shape.bits // 8,
+            stride=stride, granule_bytes=shape.granule_bits // 8, writable=name in WRITABLE)
+        if shape.words * stride > REGION_BYTES:
             raise ValueError(f"words of {name} must be at most {REGION_BYTES // stride} for the "
-                             f"host's window, not {words!r}")
+                             f"host's window, not {shape.words!r}")
     return MemoryMap(config=config, regions=regions)
 
 

@@ -77,6 +77,12 @@ class Sram(wiring.Component):
             }
         super().__init__(members)
 
+    @classmethod
+    def of(cls, shape: SramShape) -> "Sram":
+        """Return a memory of a shape."""
+        return cls(words=shape.words, bits=shape.bits, granule_bits=shape.granule_bits,
+                   ports=shape.ports)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         platform.add_sram(self.shape)  # type: ignore[attr-defined]
