@@ -25,23 +25,23 @@ class ChipletConfig:
     #: Columns C of the systolic array: outputs per cycle.
     columns: int = 16
     #: Array rows that a wave passes per cycle; more shortens the fill, and lengthens the adder path.
-    rows_per_step: int = 4
+    rows_per_step: int = 8
     #: Words of each row's weight/KV bank (a word is ``columns`` bytes); the store holds this many tiles.
     bank_words: int = 8192
     #: Lanes L of the drain and of the vector unit.
-    lanes: int = 16
+    lanes: int = 8
     #: Words (``rows`` bytes) of the activation memory: int8 vectors made by the vector unit.
     activation_words: int = 2048
     #: Words (``rows`` bytes) of the output memory: int8 vectors made by the drain (values, attention).
     output_words: int = 512
     #: Beats of the result memory: int16 results of matmuls that the vector unit reads.
-    result_beats: int = 2048
+    result_beats: int = 4096
     #: Beats of the residual memory: int32 residual stream and logits.
-    residual_beats: int = 1024
+    residual_beats: int = 2048
     #: Beats of the multiplier memory: 16-bit channel multipliers, key multipliers, token scales.
-    multiplier_beats: int = 2048
+    multiplier_beats: int = 4096
     #: Beats of the RoPE table: cosine and sine pairs, 16 bits each.
-    rope_beats: int = 512
+    rope_beats: int = 1024
     #: Slots of the row-scale and of the row-maximum memory.
     row_slots: int = 512
     #: Words (64 bits) of program memory.

@@ -7,8 +7,9 @@ by nothing; without them the text is a quarter shorter and easier to follow.
 import re
 from collections import Counter
 
-#: Attributes that name enumeration values (for waveform viewers only).
-_ENUM_ATTRIBUTE = re.compile(r"^ *\(\* enum_(?:value|base)_.*\*\)\n", re.MULTILINE)
+#: Attributes that name enumeration values (for waveform viewers only), and initial values on ports:
+#: the register that drives the port has its own.
+_ATTRIBUTE = re.compile(r"^ *\(\* (?:enum_(?:value|base)_|init = ).*\*\)\n", re.MULTILINE)
 #: A port's declaration, and the wire declaration that repeats it.
 _PORT_TWICE = re.compile(
     r"^( *(?:in|out)put (?P<port>(?:\[\d+:0\] )?\S+ ?);\n) *wire (?P=port);\n", re.MULTILINE)
@@ -18,8 +19,8 @@ _ASSIGN = re.compile(r"^ *assign (\\\S+|[A-Za-z_][\w$]*) +=")
 
 
 def compact(text: str) -> str:
-    """Return Verilog without enumeration attributes, repeated declarations, and unread wires."""
-    text = _PORT_TWICE.sub(r"\1", _ENUM_ATTRIBUTE.sub("", text))
+    """Return Verilog without these attributes, repeated declarations, and unread wires."""
+    text = _PORT_TWICE.sub(r"\1", _ATTRIBUTE.sub("", text))
     modules = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
     return "".join(_without_unread_wires(module) for module in modules)
 

@@ -26,7 +26,7 @@ SHAPE_15M = LlamaShape(
     dim=288, hidden=768, layers=6, heads=6, kv_heads=6, head_dim=48, vocab=32000, context=256
 )
 BASE_15M = BASE.replace(
-    name="base_15m", bank_words=1 << 16, multiplier_beats=8192, residual_beats=4096, rope_beats=1024
+    name="base_15m", bank_words=1 << 16, multiplier_beats=16384, residual_beats=8192, rope_beats=2048
 )
 
 

@@ -21,7 +21,7 @@ def test_named() -> None:
         ({"rows": 256}, "rows must be between 4 and 128, not 256"),
         ({"lanes": 32}, r"lanes must be at most the smaller of rows and columns \(16\), not 32"),
         ({"rows_per_step": 32}, r"rows_per_step must be at most rows \(16\), not 32"),
-        ({"sampler_lanes": 32}, r"sampler_lanes must be at most lanes \(16\), not 32"),
+        ({"sampler_lanes": 32}, r"sampler_lanes must be at most lanes \(8\), not 32"),
         ({"context": 100}, "context must be a multiple of the larger of rows and columns"),
         ({"bank_words": 4}, r"bank_words must be between 16 and 2\*\*20, not 4"),
         ({"program_words": 1 << 13}, "program_words must be between 16 and 4096, not 8192"),

@@ -158,8 +158,8 @@ def test_block_size() -> None:
 def test_logits_may_overlay_the_residual() -> None:
     """Logits lie behind the residual if there is room, over it if there is not."""
     base = CONFIGS["base"]
-    assert place(model(), base).logits == 16 * 6
-    assert place(model(), base.replace(residual_beats=96)).logits == 0
+    assert place(model(), base).logits == 16 * 12
+    assert place(model(), base.replace(residual_beats=192)).logits == 0
 
 
 @pytest.mark.parametrize(
