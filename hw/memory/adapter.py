@@ -93,6 +93,7 @@ module {module} (
   wire [{wide_1}:0] data = {{{data}}};
   wire read = {read};
   wire [{all_1}:0] tiles;
+  wire [{all_1}:0] unused;
   reg read_now;
   reg [{used_1}:0] held;
 {bank_register}  wire [{used_1}:0] fresh = {fresh};
@@ -122,7 +123,8 @@ def _tiled(tiles: Tiling) -> str:
         for s in range(tiles.slices):
             first = s * macro.bits
             mask = f"mask[{(first + macro.bits) // GRANULE_BITS - 1}:{first // GRANULE_BITS}]"
-            window = f"tiles[{bank * wide + first + macro.bits - 1}:{bank * wide + first}]"
+            window = f"[{bank * wide + first + macro.bits - 1}:{bank * wide + first}]"
+            out_0, out_1 = ("tiles", "unused") if one_port else ("unused", "tiles")
             active = f"(read | enable & (|{mask}))" if one_port else f"(|{mask})"
             text += _TILE.format(
                 macro=macro.module, name=tile_name(bank, s),
@@ -130,9 +132,9 @@ def _tiled(tiles: Tiling) -> str:
                 write_enable="read" if one_port else "1'b0", mask=mask,
                 address_0=_inside(tiles, write_address),
                 data=f"data[{first + macro.bits - 1}:{first}]",
-                out_0=window if one_port else "",
+                out_0=out_0 + window,
                 select_1="1'b1" if one_port else f"~({_chosen(tiles, read_address, bank)}read)",
-                address_1=_inside(tiles, read_address), out_1="" if one_port else window)
+                address_1=_inside(tiles, read_address), out_1=out_1 + window)
     return text + "endmodule\n"
 
 
