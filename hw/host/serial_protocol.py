@@ -15,6 +15,8 @@ MAX_WORDS = 64
 WORD_BYTES = 4
 #: Bits of a byte on the line: start bit, eight data bits lowest first, stop bit.
 LINE_BITS = 10
+#: Bit rate of host and boards unless both are told another.
+DEFAULT_BAUD = 1_000_000
 #: Silence, in bit times, that ends an unfinished request.
 TIMEOUT_BITS = 4096
 
