@@ -80,6 +80,8 @@ class ChipletConfig:
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
+        require("memory_technology", isinstance(self.memory_technology, MemoryTechnology),
+                "a MemoryTechnology")
         require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
                 f"empty or one of {', '.join(OPEN_MACROS)}")
         for field_name in ("rows", "columns", "lanes", "rows_per_step", "sampler_lanes"):

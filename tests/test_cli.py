@@ -417,6 +417,10 @@ def test_verilog(tmp_path: Path) -> None:
     assert {"tessera_chiplet.v", "files.f", "macros.json", "config.json"} <= names
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config == CONFIGS["tiny"].as_dict()
+    assert {f"tessera_chiplet_sram{end}" for end in (
+        ".v", "_fpga.v", "_blackbox.v", ".lib", ".json")} <= names
+    assert "memory_macro must be empty or one of 32x512" in refuse(
+        "verilog", "--memory-macro", "1x1", "--out", tmp_path / "out")
     assert "directory, not the file" in refuse(
         "verilog", "--out", tmp_path / "out" / "files.f"
     )

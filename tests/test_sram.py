@@ -1,5 +1,6 @@
 """The memories' behaviour, whatever stands behind their modules; what each view of them says."""
 
+import dataclasses
 import json
 import random
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hw.memory import page
 from hw.memory.adapter import Tiling, tiling
 from hw.memory.liberty import abstract, liberty, macro_figures
 from hw.memory.macro_cell import MacroCell, blackbox_verilog
@@ -113,6 +115,18 @@ def test_figures_grow_with_size() -> None:
 def test_bad_technology(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MemoryTechnology(**change)
+
+
+def test_page_is_current() -> None:
+    root = Path(__file__).parent.parent
+    assert (root / "docs" / "memories.md").read_text() == page.page(), "run `make docs`"
+
+
+def test_every_field_says_its_source() -> None:
+    meanings = page.field_meanings()
+    assert list(meanings) == [field.name for field in dataclasses.fields(MemoryTechnology)]
+    silent = [name for name, text in meanings.items() if not re.search("Published|Estimate", text)]
+    assert silent == ["name", "voltage_v", "temperature_c"]
 
 
 # Views

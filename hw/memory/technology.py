@@ -33,50 +33,61 @@ class MemoryFigures:
 class MemoryTechnology:
     """Parameters of a process's SRAM; the defaults are those of a generic 0.18 um process.
 
-    "published" and "estimate" in the comments say where a default comes from. The estimates keep
-    the shape of CACTI 3.0's model (Shivakumar and Jouppi, WRL research report 2001/2): time grows
-    with the logarithm of words and of bits, energy with bits and with the length of the bit lines.
+    "Published" and "estimate" in the comments say where a default comes from. No estimate was
+    fitted to a memory compiler. The formulas keep the trends of CACTI 3.0's model (Shivakumar and
+    Jouppi, WRL research report 2001/2): time grows with the logarithm of words and of bits, energy
+    with bits and with the length of the bit lines.
     """
 
+    #: Name of the process.
     name: str = "generic_180nm"
+    #: Supply of the figures.
     voltage_v: float = 1.8
+    #: Temperature of the figures.
     temperature_c: float = 25.0
-    #: Area of a single-port (6T) cell. Published: 4.65 um2 (TSMC, 0.18 um logic); Intel's 0.18 um
-    #: process has 5.59 um2 (Yang et al., IEDM 1998).
+    #: A single-port (6T) cell. Published: 4.65 um2 (TSMC, 0.18 um logic);
+    #: Intel's 0.18 um process has 5.59 um2 (Yang et al., IEDM 1998).
     bit_cell_um2: float = 4.65
-    #: Area of a cell with one read and one write port (8T), over that of a 6T cell. Estimate.
+    #: A cell with one read and one write port (8T), over a 6T cell. Estimate.
     two_port_factor: float = 1.8
-    #: Share of cells in the area of the cell array; the rest: straps, sub-bank decoders. Estimate.
+    #: Share of cells in the cell array; the rest is straps and sub-bank decoders. Estimate.
     array_efficiency: float = 0.75
     #: Width of the strip of row decoders and control beside the array. Estimate.
     row_strip_um: float = 60.0
     #: Height of the strip of sense amplifiers, write drivers and output latches. Estimate.
     column_strip_um: float = 80.0
-    #: Access = base + per doubling of words + per doubling of bits. Estimates.
+    #: Access time: constant part. Estimate.
     access_base_ns: float = 0.6
+    #: Access time: for each doubling of the words. Estimate.
     access_per_word_doubling_ns: float = 0.11
+    #: Access time: for each doubling of the bits. Estimate.
     access_per_bit_doubling_ns: float = 0.08
-    #: What the output drivers add for each pF of load. Estimate: of the strength of osu018's BUFX4.
+    #: What the output drivers add for their load. Estimate.
     access_per_load_ns_per_pf: float = 0.9
-    #: Output transition at no load, and for each pF of load. Estimates.
+    #: Output transition at no load. Estimate.
     transition_ns: float = 0.1
+    #: What load adds to the output transition. Estimate.
     transition_per_load_ns_per_pf: float = 1.5
     #: Largest load of an output. Estimate.
     max_load_pf: float = 1.0
-    #: Inputs before and after the clock edge. Estimates.
+    #: Inputs are stable so long before the clock edge. Estimate.
     setup_ns: float = 0.4
+    #: Inputs are stable so long after the clock edge. Estimate.
     hold_ns: float = 0.1
-    #: Capacitance of an input, and of the clock. Estimates: of two and of ten inverters.
+    #: Capacitance of an input. Estimate: of two inverters.
     input_pf: float = 0.02
+    #: Capacitance of the clock input. Estimate: of ten inverters.
     clock_pf: float = 0.1
-    #: Energy of one access: decoder and control; of each bit; of each bit's bit lines, which grow
-    #: with the square root of the words (the array is folded to a square). Estimates.
+    #: Energy of an access: decoder and control. Estimate.
     access_pj: float = 10.0
+    #: Energy of an access: for each bit of the word. Estimate.
     bit_pj: float = 0.5
+    #: Energy of an access: for each bit and the root of the words, since the array is folded
+    #: to a square. Estimate.
     bit_line_pj: float = 0.02
     #: Energy of a write over that of a read, since bit lines swing fully. Estimate.
     write_factor: float = 1.2
-    #: Leakage of one bit. Estimate: 10 pA a cell.
+    #: Leakage of a bit. Estimate: 10 pA a cell.
     bit_leakage_nw: float = 0.018
 
     def __post_init__(self) -> None:

@@ -26,9 +26,9 @@ def emit_chiplet(config: ChipletConfig) -> EmittedVerilog:
 def verilog(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")],
     config: ConfigOption = "base",
-    memory_macro: Annotated[str, typer.Option(
+    memory_macro: Annotated[str | None, typer.Option(
         "--memory-macro", help=f"Build memories from this macro: {', '.join(OPEN_MACROS)}.",
-        show_default=False)] = "",
+        show_default=False)] = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Write the chiplet's Verilog.
@@ -36,7 +36,9 @@ def verilog(
     Into the directory go the logic; the memories as models for simulation and for FPGAs, black
     boxes, Liberty and abstract; a file list, the list of memories, and the configuration as JSON.
     """
-    chiplet = find_config(config).replace(memory_macro=memory_macro)
+    chiplet = find_config(config)
+    if memory_macro is not None:
+        chiplet = chiplet.replace(memory_macro=memory_macro)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
     with step(f"writing {config}"):
