@@ -116,7 +116,7 @@ async def registers(dut) -> None:
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
 async def both_ports(dut) -> None:
-    """Registers and memories in turn: neither port is left with half an access of the other."""
+    """Both ports in turn: neither is left with half an access of the other."""
     bench = await Bench(dut).start()
     for i in range(4):
         seed, word = bench.random_words(2)
