@@ -2,8 +2,7 @@
 
 import pytest
 
-from hw.host.uart import find_divisor
-from hw.host.uart_bridge import UartBridge
+from hw.host.uart import check_divisor, find_divisor
 from verif.memories import PUBLIC_MEMORIES
 from verif.simulator import build
 from verif.uart_bench import UartBench
@@ -33,4 +32,4 @@ def test_rate_that_the_clock_cannot_make(clock_hz: float, baud: float) -> None:
 
 def test_divisor_that_is_too_small() -> None:
     with pytest.raises(ValueError, match="divisor must be at least 4 clock cycles per bit, not 3"):
-        UartBridge(divisor=3)
+        check_divisor(3)

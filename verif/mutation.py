@@ -18,6 +18,7 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_
 
 _ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4]"
 _VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
+_SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -87,6 +88,19 @@ MUTANTS: Sequence[Mutant] = (
            old="self.sampled_token == self.end_token", new="self.sampled_token[1:] == self.end_token"),
     Mutant(name="sampler-mix", file="hw/vector/sampler.py", test="tests/test_sampler_rtl.py",
            old="_MIX_ROUNDS = 5", new="_MIX_ROUNDS = 4"),
+    Mutant(name="serial-checksum", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(self.crc != 0):", new="with m.If(self.crc[8:] != 0):"),
+    Mutant(name="serial-repeat", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="self.write & last_was_write & (sequence == last_sequence)",
+           new="self.write & (sequence == last_sequence)"),
+    Mutant(name="serial-held-data", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(~self.write):\n                m.d.sync += self.word",
+           new="with m.If(1):\n                m.d.sync += self.word"),
+    Mutant(name="serial-overrun", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(self.overrun):", new="with m.If(0):"),
+    Mutant(name="serial-majority", file="hw/host/uart.py", test=_SERIAL,
+           old="value.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1])))",
+           new="value.eq(samples[0])"),
 )
 
 

@@ -114,6 +114,22 @@ async def registers(dut) -> None:
     assert (await bench.read(OFFSETS["EPSILON"], window=False)).data == (want[-1],)
 
 
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def both_ports(dut) -> None:
+    """Both ports in turn: neither is left with half an access of the other."""
+    bench = await Bench(dut).start()
+    for i in range(4):
+        seed, word = bench.random_words(2)
+        assert (await bench.write(TOKENS + 4 * i, [word])).status == OK
+        assert (await bench.write(OFFSETS["SEED"], [seed], window=False)).status == OK
+        assert (await bench.read(TOKENS + 4 * i)).data == (word,)
+        assert (await bench.read(OFFSETS["SEED"], window=False)).data == (seed,)
+        bench.memories.write(TOKENS + 4 * i, word, 15)
+    bench.memories.compare()
+    reply = await bench.read(OFFSETS["HOST_ERRORS"], window=False)
+    assert reply.data == (0,)
+
+
 @cocotb.test(timeout_time=60, timeout_unit="ms")
 async def window(dut) -> None:
     """Bursts of any length anywhere, against the memories' model and by the back door."""

@@ -61,3 +61,25 @@ def parse_reply(frame: bytes) -> Reply:
 def reply_length(head: bytes) -> int:
     """Return the length of the reply that begins with these four bytes."""
     return 6 + (4 * head[3] if head[1] & 0x80 else 0)
+
+
+def parse_request(
+    frame: bytes,
+) -> tuple[int, int, int, bool, int, tuple[int, ...] | None] | None:
+    """Read the request that a buffer begins with, once it is whole.
+
+    Returns its length, sequence, address, whether it is for the window, words, and data of a write.
+    """
+    if len(frame) < 7:
+        return None
+    assert frame[0] == 0xA5, f"no request: {frame.hex()}"
+    words, write = (frame[1] & 63) + 1, bool(frame[1] & 0x80)
+    length = 9 + (4 * words if write else 0)
+    if len(frame) < length:
+        return None
+    body = frame[1:length - 2]
+    assert checked(body) == frame[1:length], f"wrong checksum: {frame.hex()}"
+    raw = body[6:]
+    data = tuple(int.from_bytes(raw[i:i + 4], "little") for i in range(0, len(raw), 4))
+    return (length, body[1], int.from_bytes(body[2:6], "little"), bool(frame[1] & 0x40), words,
+            data if write else None)

@@ -41,7 +41,7 @@ class UartReceiver(wiring.Component):
     line is idle; ``bit_tick``: once in a bit time.
     Latency: ``valid`` comes half a bit before the end of the stop bit.
     A bit is the majority of three samples around its middle. A start bit that is not one is
-    ignored, and after a missing stop bit the line must rise before the next byte.
+    ignored. A line that is held low is a row of broken bytes.
     Parameters: ``divisor``: clock cycles per bit.
     """
 
@@ -62,8 +62,7 @@ class UartReceiver(wiring.Component):
         entry = Synchronizer()
         instantiate(m, "rx_synchronizer", synchronizer.MODULE, entry, platform)
         m.d.comb += entry.i.eq(self.rx)
-        line, before = entry.o, Signal(init=1)
-        m.d.sync += before.eq(line)
+        line = entry.o
 
         # The bit's first cycle has passed when its edge is seen.
         middle, spread = divisor // 2 - 1, max(1, divisor // 8)
@@ -85,7 +84,7 @@ class UartReceiver(wiring.Component):
             m.d.sync += samples.eq(Cat(line, samples[0]))
         with m.If(~receiving):
             m.d.sync += number.eq(0)
-            with m.If(before & ~line):
+            with m.If(~line):
                 m.d.sync += [receiving.eq(1), phase.eq(0)]
         with m.If(decide):
             m.d.sync += number.eq(number + 1)

@@ -152,7 +152,7 @@ class UartBridge(wiring.Component):
 
         with m.State("Wait"):
             m.d.comb += self.listening.eq(1)
-            m.d.sync += [self.in_trouble.eq(0), self.overrun.eq(0)]
+            m.d.sync += self.in_trouble.eq(0)
             with m.If(self.receiver.broken | (taken & (byte != REQUEST_SYNC))):
                 self._drop(m, Status.BAD_FRAME)
             with m.Elif(taken):
