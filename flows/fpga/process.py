@@ -43,12 +43,15 @@ def run_tool(
     patterns = [(re.compile(pattern), text) for pattern, text in steps]
     last: deque[str] = deque(maxlen=_QUOTED_LINES)
     errors: deque[str] = deque(maxlen=_QUOTED_LINES)
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    try:
-        with log.open("w", encoding="utf-8") as file:
+    command = [sys.executable, *arguments]
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
             for line in process.stdout:
                 file.write(line)
                 if line.strip():
@@ -59,10 +62,8 @@ def run_tool(
                     match = pattern.search(line)
                     if match:
                         progress(match.expand(text))
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if code:
+        except BaseException:
+            process.kill()  # else leaving the block would wait for it
+            raise
+    if process.returncode:
         raise ToolFailedError(f"{name} failed: {'; '.join(errors or last)} (log: {log})")
