@@ -21,7 +21,10 @@ export PYTHONHASHSEED := 0
 # The matrices are small: more BLAS threads only wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup sim test test-long mutate verilog fpga bench lint docs clean
+# Debian packages of the ASIC flow and of a second simulator; everything else comes with pip.
+DEBIAN_TOOLS := opensta qflow-tech-osu018 iverilog
+
+.PHONY: help setup tools sim test test-long mutate verilog fpga bench lint docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,11 @@ $(VENV)/.installed-%: $(VENV)/.installed
 
 setup: $(VENV)/.installed ## make .venv with everything that running needs
 
+tools: ## install OpenSTA, the osu018 cell library and Icarus Verilog from Debian's packages (as root)
+	@dpkg -s $(DEBIAN_TOOLS) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+	  { echo "error: as root: apt-get install $(DEBIAN_TOOLS)" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN_TOOLS) >/dev/null; }
+
 sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, generate text, compare every bit
 	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$$PROMPT" \
 	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
@@ -62,7 +70,7 @@ verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONF
 	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
 
 fpga: CONFIG = fpga
-fpga: MODEL =
+fpga: MODEL = models/shakespeare-217k
 fpga: $(VENV)/.installed-flows ## bitstream for the ULX3S 85F, and a report of timing and area
 	@$(VENV)/bin/tessera fpga --config $(CONFIG) --out build/fpga/$(CONFIG) --seed $(SEED) \
 	  $(if $(MODEL),--model $(MODEL))

@@ -1,1 +1,1 @@
-"""Flows that take the emitted Verilog to a device or a cell library."""
+"""From Verilog to silicon: ASIC synthesis and timing, FPGA bitstreams, checks of the netlist."""

@@ -4,7 +4,10 @@ Every size in the generated hardware is a field here or derived from one.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from hw.memory.technology import MemoryTechnology
 
 
 def _is_power_of_two(value: int) -> bool:
@@ -54,15 +57,24 @@ class ChipletConfig:
     sampler_lanes: int = 2
     #: Commands that wait in front of each of the two units.
     queue_depth: int = 4
+    #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
+    memory_macro: str = ""
+    #: What a memory macro costs in the process of the ASIC flow.
+    memory_technology: MemoryTechnology = MemoryTechnology()
 
     def __post_init__(self) -> None:
         def require(field: str, holds: bool, rule: str) -> None:
             if not holds:
                 raise ValueError(f"{field} must be {rule}, not {getattr(self, field)!r}")
 
+        if isinstance(self.memory_technology, Mapping):  # as read from JSON
+            object.__setattr__(self, "memory_technology",
+                               MemoryTechnology(**self.memory_technology))
         for field in dataclasses.fields(self):
             if field.name == "name":
                 require("name", bool(self.name) and self.name.isidentifier(), "an identifier")
+                continue
+            if field.name in ("memory_macro", "memory_technology"):
                 continue
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)

@@ -5,6 +5,8 @@ therefore placed with :func:`instantiate` and converted once; :func:`emit` retur
 """
 
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,11 @@ from amaranth.hdl import (
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.memory.sram import SramShape, behavioural_verilog
+from hw.memory.liberty import abstract, liberty
+from hw.memory.macro_cell import MacroCell, blackbox_verilog
+from hw.memory.models import macro_cell
+from hw.memory.sram import SramShape
+from hw.memory.technology import MemoryTechnology
 from hw.verilog_text import compact
 
 
@@ -105,24 +111,67 @@ class _Clocked(Elaboratable):
 
 @dataclass(frozen=True, kw_only=True)
 class EmittedVerilog:
-    """Verilog of a design: the logic, and the shapes of the memories that it instantiates."""
+    """Verilog of a design: the logic, and the memory macros that it instantiates."""
 
     top: str
     logic: str
+    #: Shapes of the memories.
     srams: tuple[SramShape, ...]
+    #: The modules that the logic instantiates and does not define.
+    cells: tuple[MacroCell, ...]
 
     @property
     def sram_models(self) -> str:
-        """Behavioural models of every memory."""
-        return "\n".join(behavioural_verilog(shape) for shape in self.srams)
+        """Behavioural models of every macro, for simulation."""
+        return "\n".join(cell.simulation_model for cell in self.cells)
+
+    @property
+    def sram_fpga(self) -> str:
+        """Models of every macro from which FPGA tools infer memories."""
+        return "\n".join(cell.inferable_model for cell in self.cells)
+
+    @property
+    def sram_blackboxes(self) -> str:
+        """Every macro as an empty module."""
+        return "\n".join(blackbox_verilog(cell) for cell in self.cells)
+
+    def sram_liberty(self, technology: MemoryTechnology) -> str:
+        """Liberty library of every macro."""
+        return liberty(f"{self.top}_sram", self.cells, technology)
 
     def macros(self) -> list[dict[str, object]]:
-        """Return the list of memory macros, with the number of instances of each."""
+        """Return the memories, with the number of instances of each and the macro it is made of."""
+        counts = instance_counts(self.logic, self.top)
         return [
             {"name": s.module, "words": s.words, "bits": s.bits, "granule_bits": s.granule_bits,
-             "ports": s.ports}
+             "ports": s.ports, "count": counts[s.module], "macro": s.module, "macros_each": 1}
             for s in self.srams
         ]
+
+
+#: A module's name, and an instance's module and name, in the text that Amaranth writes.
+_MODULE = re.compile(r"^module (\\\S+|\w+)", re.MULTILINE)
+_INSTANCE = re.compile(r"^  (\\\S+|\w+) +(?:\\\S+|\w+) +\($", re.MULTILINE)
+
+
+def instance_counts(logic: str, top: str) -> Counter[str]:
+    """Return how often each module occurs below ``top``, counted through the hierarchy."""
+    below: dict[str, Counter[str]] = {}
+    starts = [*_MODULE.finditer(logic)]
+    for match, end in zip(starts, [*(m.start() for m in starts[1:]), len(logic)], strict=True):
+        below[match[1]] = Counter(_INSTANCE.findall(logic, match.end(), end))
+    totals: dict[str, Counter[str]] = {}
+
+    def total(module: str) -> Counter[str]:
+        if module not in totals:
+            found = Counter({module: 1})
+            for child, count in below.get(module, Counter()).items():
+                for name, inside in total(child).items():
+                    found[name] += count * inside
+            totals[module] = found
+        return totals[module]
+
+    return total(top)
 
 
 def emit(component: wiring.Component, top: str) -> EmittedVerilog:
@@ -133,8 +182,9 @@ def emit(component: wiring.Component, top: str) -> EmittedVerilog:
         name, pending = platform.pending.popitem()
         platform.emitted[name] = ""
         platform.emitted[name] = _convert(pending, name, platform)
+    srams = tuple(sorted(platform.srams))
     return EmittedVerilog(top=top, logic="\n".join(reversed(platform.emitted.values())),
-                          srams=tuple(sorted(platform.srams)))
+                          srams=srams, cells=tuple(macro_cell(shape) for shape in srams))
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -144,12 +194,19 @@ def write_if_changed(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-def write_directory(emitted: EmittedVerilog, out: Path, config: dict[str, object]) -> list[Path]:
-    """Write logic, SRAM models, file list, macro list and configuration into ``out``."""
+def write_directory(
+    emitted: EmittedVerilog, out: Path, config: dict[str, object], technology: MemoryTechnology,
+) -> list[Path]:
+    """Write logic, every view of the memories, file list, macro list and configuration."""
+    top = emitted.top
     files = {
-        f"{emitted.top}.v": emitted.logic,
-        f"{emitted.top}_sram.v": emitted.sram_models,
-        "files.f": f"{emitted.top}_sram.v\n{emitted.top}.v\n",
+        f"{top}.v": emitted.logic,
+        f"{top}_sram.v": emitted.sram_models,
+        f"{top}_sram_fpga.v": emitted.sram_fpga,
+        f"{top}_sram_blackbox.v": emitted.sram_blackboxes,
+        f"{top}_sram.lib": emitted.sram_liberty(technology),
+        f"{top}_sram.json": json.dumps(abstract(emitted.cells, technology), indent=2) + "\n",
+        "files.f": f"{top}_sram.v\n{top}.v\n",
         "macros.json": json.dumps(emitted.macros(), indent=2) + "\n",
         "config.json": json.dumps(config, indent=2) + "\n",
     }

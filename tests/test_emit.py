@@ -13,7 +13,8 @@ from hw.chiplet import Chiplet
 from hw.config import CONFIGS
 from hw.emit import EmittedVerilog, emit
 from hw.host.host_bridge import bus_members
-from hw.memory.sram import SramShape, behavioural_verilog
+from hw.memory.models import behavioural_verilog
+from hw.memory.sram import SramShape
 from hw.verilog_text import compact
 
 

@@ -29,15 +29,15 @@ def verilog(
 ) -> None:
     """Write the chiplet's Verilog.
 
-    Into the directory go the logic, behavioural models of the memories, a file list, the list of
-    memory macros to replace them by, and the configuration as JSON.
+    Into the directory go the logic; the memories as models for simulation and for FPGAs, black
+    boxes, Liberty and abstract; a file list, the list of memories, and the configuration as JSON.
     """
     chiplet = find_config(config)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
     with step(f"writing {config}"):
         emitted = emit_chiplet(chiplet)
-        paths = write_directory(emitted, out, chiplet.as_dict())
+        paths = write_directory(emitted, out, chiplet.as_dict(), chiplet.memory_technology)
     for path in paths:
         line(str(path), f"{path.stat().st_size:,} bytes")
     modules = sum(text.startswith("module ") for text in emitted.logic.splitlines())
