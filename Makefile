@@ -70,7 +70,7 @@ verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONF
 	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
 
 fpga: CONFIG = fpga
-fpga: MODEL = models/shakespeare-217k
+fpga: MODEL = $(if $(filter fpga,$(CONFIG)),models/shakespeare-217k)
 fpga: $(VENV)/.installed-flows ## bitstream for the ULX3S 85F, and a report of timing and area
 	@$(VENV)/bin/tessera fpga --config $(CONFIG) --out build/fpga/$(CONFIG) --seed $(SEED) \
 	  $(if $(MODEL),--model $(MODEL))
