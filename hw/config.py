@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hw.memory.open_macro import OPEN_MACROS
 from hw.memory.technology import MemoryTechnology
 
 
@@ -60,7 +61,7 @@ class ChipletConfig:
     #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
     memory_macro: str = ""
     #: What a memory macro costs in the process of the ASIC flow.
-    memory_technology: MemoryTechnology = MemoryTechnology()
+    memory_technology: MemoryTechnology = dataclasses.field(default_factory=MemoryTechnology)
 
     def __post_init__(self) -> None:
         def require(field: str, holds: bool, rule: str) -> None:
@@ -79,6 +80,8 @@ class ChipletConfig:
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
+        require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
+                f"empty or one of {', '.join(OPEN_MACROS)}")
         for field_name in ("rows", "columns", "lanes", "rows_per_step", "sampler_lanes"):
             value = getattr(self, field_name)
             require(field_name, _is_power_of_two(value), "a power of two")

@@ -23,9 +23,11 @@ from amaranth.hdl import (
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from hw.memory.adapter import adapter_verilog, tiling
 from hw.memory.liberty import abstract, liberty
 from hw.memory.macro_cell import MacroCell, blackbox_verilog
 from hw.memory.models import macro_cell
+from hw.memory.open_macro import OPEN_MACROS
 from hw.memory.sram import SramShape
 from hw.memory.technology import MemoryTechnology
 from hw.verilog_text import compact
@@ -117,6 +119,8 @@ class EmittedVerilog:
     logic: str
     #: Shapes of the memories.
     srams: tuple[SramShape, ...]
+    #: Macro that the memories are built from; "": each is a macro of its own.
+    memory_macro: str
     #: The modules that the logic instantiates and does not define.
     cells: tuple[MacroCell, ...]
 
@@ -140,13 +144,24 @@ class EmittedVerilog:
         return liberty(f"{self.top}_sram", self.cells, technology)
 
     def macros(self) -> list[dict[str, object]]:
-        """Return the memories, with the number of instances of each and the macro it is made of."""
+        """Return the memories: the number of instances of each, and the macros that each is made of.
+
+        A memory that is none of macros, but of flip-flops, has 0 ``macros_each`` and no ``macro``.
+        """
         counts = instance_counts(self.logic, self.top)
-        return [
-            {"name": s.module, "words": s.words, "bits": s.bits, "granule_bits": s.granule_bits,
-             "ports": s.ports, "count": counts[s.module], "macro": s.module, "macros_each": 1}
-            for s in self.srams
-        ]
+        found: list[dict[str, object]] = []
+        for shape in self.srams:
+            macro: str | None = shape.module
+            each = 1
+            if self.memory_macro:
+                tiles = tiling(shape, self.memory_macro)
+                macro = None if tiles is None else tiles.macro.module
+                each = 0 if tiles is None else tiles.banks * tiles.slices
+            found.append({
+                "name": shape.module, "words": shape.words, "bits": shape.bits,
+                "granule_bits": shape.granule_bits, "ports": shape.ports,
+                "count": counts[shape.module], "macro": macro, "macros_each": each})
+        return found
 
 
 #: A module's name, and an instance's module and name, in the text that Amaranth writes.
@@ -174,8 +189,11 @@ def instance_counts(logic: str, top: str) -> Counter[str]:
     return total(top)
 
 
-def emit(component: wiring.Component, top: str) -> EmittedVerilog:
-    """Convert ``component`` and every module below it; modules come before those that use them."""
+def emit(component: wiring.Component, top: str, memory_macro: str = "") -> EmittedVerilog:
+    """Convert ``component`` and every module below it; modules come before those that use them.
+
+    With ``memory_macro``, memories are built from macros of that name, and are part of the logic.
+    """
     platform = VerilogPlatform()
     platform.pending[top] = component
     while platform.pending:
@@ -183,8 +201,15 @@ def emit(component: wiring.Component, top: str) -> EmittedVerilog:
         platform.emitted[name] = ""
         platform.emitted[name] = _convert(pending, name, platform)
     srams = tuple(sorted(platform.srams))
-    return EmittedVerilog(top=top, logic="\n".join(reversed(platform.emitted.values())),
-                          srams=srams, cells=tuple(macro_cell(shape) for shape in srams))
+    modules = list(reversed(platform.emitted.values()))
+    if memory_macro:
+        modules = [adapter_verilog(shape, memory_macro) for shape in srams] + modules
+        tiled = any(tiling(shape, memory_macro) for shape in srams)
+        cells = (OPEN_MACROS[memory_macro].cell,) if tiled else ()
+    else:
+        cells = tuple(macro_cell(shape) for shape in srams)
+    return EmittedVerilog(top=top, logic="\n".join(modules), srams=srams,
+                          memory_macro=memory_macro, cells=cells)
 
 
 def write_if_changed(path: Path, text: str) -> None:

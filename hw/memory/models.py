@@ -94,6 +94,11 @@ def inferable_verilog(shape: SramShape) -> str:
     return _header(shape, "(* no_rw_check *) ") + _always(shape, "mem[read_address]")
 
 
+def register_file_verilog(shape: SramShape) -> str:
+    """Return a memory that the logic keeps in flip-flops of its own."""
+    return _header(shape) + IMAGE_LOADER + _always(shape, "mem[read_address]")
+
+
 def _header(shape: SramShape, attribute: str = "") -> str:
     return (f"module {shape.module} (\n{port_list(_pins(shape), ('read_data',))}\n);\n"
             f"  {attribute}reg [{shape.bits - 1}:0] mem [0:{shape.words - 1}];\n")

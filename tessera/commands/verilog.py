@@ -7,6 +7,7 @@ import typer
 
 from hw.config import ChipletConfig, find_config
 from hw.emit import EmittedVerilog, emit, write_directory
+from hw.memory.open_macro import OPEN_MACROS
 from tessera.options import ConfigOption, VerboseOption
 from tessera.report import line, step
 
@@ -19,12 +20,15 @@ def emit_chiplet(config: ChipletConfig) -> EmittedVerilog:
     # Elaboration starts here: nothing else of the command line waits for it.
     from hw.chiplet import Chiplet  # noqa: PLC0415
 
-    return emit(Chiplet(config), TOP)
+    return emit(Chiplet(config), TOP, config.memory_macro)
 
 
 def verilog(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")],
     config: ConfigOption = "base",
+    memory_macro: Annotated[str, typer.Option(
+        "--memory-macro", help=f"Build memories from this macro: {', '.join(OPEN_MACROS)}.",
+        show_default=False)] = "",
     verbose: VerboseOption = False,
 ) -> None:
     """Write the chiplet's Verilog.
@@ -32,7 +36,7 @@ def verilog(
     Into the directory go the logic; the memories as models for simulation and for FPGAs, black
     boxes, Liberty and abstract; a file list, the list of memories, and the configuration as JSON.
     """
-    chiplet = find_config(config)
+    chiplet = find_config(config).replace(memory_macro=memory_macro)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
     with step(f"writing {config}"):
