@@ -12,6 +12,7 @@ from compiler.compile import compile_model
 from compiler.quantize import quantize
 from compiler.timing import predict
 from hw.config import ChipletConfig, find_config
+from hw.host.serial_protocol import DEFAULT_BAUD
 from tessera.options import ConfigOption, JsonOption, VerboseOption, load_model
 from tessera.report import (
     RunFailedError,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Core clock: what the configuration reaches, with a margin for another seed.
 DEFAULT_MHZ = 65.0
-#: Bits a second on the serial line.
-DEFAULT_BAUD = 1_000_000
 #: Groups of paths in the table.
 _SHOWN_GROUPS = 8
 
