@@ -51,7 +51,8 @@ class Ulx3s(wiring.Component):
         locked = self._pll(m)
         m.submodules.reset = ResetSynchronizer(~locked | self.btn)
 
-        sent, running, faulted, irq = Signal(), Signal(), Signal(), Signal()
+        sent, running, faulted, irq = (
+            Signal(name=name) for name in ("sent", "running", "faulted", "irq"))
         m.submodules.chiplet = Instance(
             CHIPLET, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=self.ftdi_txd, o_tx=sent,
             o_irq=irq, o_running=running, o_faulted=faulted)
@@ -59,8 +60,8 @@ class Ulx3s(wiring.Component):
 
         # The line's bits are too short to be seen.
         period = round(self.pll.core_mhz * 1e6 / _SECOND_SHARE)
-        count, quarter = Signal(range(period)), Signal(range(_SECOND_SHARE))
-        tick = Signal()
+        count, tick = Signal(range(period), name="count"), Signal()
+        quarter = Signal(range(_SECOND_SHARE))
         m.d.sync += [tick.eq(count == period - 1), count.eq(count + 1)]
         with m.If(tick):
             m.d.sync += [count.eq(0), quarter.eq(quarter + 1)]
