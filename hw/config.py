@@ -166,6 +166,19 @@ CONFIGS: dict[str, ChipletConfig] = {
             multiplier_beats=2048, rope_beats=512, row_slots=512, program_words=1024, max_rows=16,
             context=512,
         ),
+        # The LFE5U-85F has 156 multipliers and 208 block RAMs: 128 of each are the array's.
+        ChipletConfig(
+            name="fpga", rows=8, columns=16, lanes=4, bank_words=2048, activation_words=2048,
+            output_words=256, result_beats=2048, residual_beats=512, multiplier_beats=2048,
+            rope_beats=1024, row_slots=256, program_words=1024, max_rows=8, context=256,
+        ),
+        # The smallest that places and routes quickly.
+        ChipletConfig(
+            name="fpga_small", rows=4, columns=4, rows_per_step=4, lanes=4, bank_words=1024,
+            activation_words=256, output_words=64, result_beats=512, residual_beats=256,
+            multiplier_beats=512, rope_beats=128, row_slots=64, program_words=512, max_rows=4,
+            context=64,
+        ),
     )
 }
 

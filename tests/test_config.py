@@ -42,7 +42,7 @@ def test_refused(changes: dict, message: str) -> None:
 
 def test_unknown_name() -> None:
     """The error names the configurations that exist."""
-    with pytest.raises(ValueError, match="config must be one of tiny, base, large, not 'huge'"):
+    with pytest.raises(ValueError, match="config must be one of tiny, base, large, fpga, fpga_small, not 'huge'"):
         find_config("huge")
 
 
