@@ -15,6 +15,10 @@ def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
+#: Values of ``ChipletConfig.reset``.
+RESET_STYLES = ("sync", "async")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChipletConfig:
     """Parameters of one chiplet.
@@ -60,6 +64,9 @@ class ChipletConfig:
     queue_depth: int = 4
     #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
     memory_macro: str = ""
+    #: How the port ``rst`` acts: with a clock edge ("sync"), or at once, let go of with the clock
+    #: ("async").
+    reset: str = "sync"
     #: What a memory macro costs in the process of the ASIC flow.
     memory_technology: MemoryTechnology = dataclasses.field(default_factory=MemoryTechnology)
 
@@ -75,13 +82,14 @@ class ChipletConfig:
             if field.name == "name":
                 require("name", bool(self.name) and self.name.isidentifier(), "an identifier")
                 continue
-            if field.name in ("memory_macro", "memory_technology"):
+            if field.name in ("memory_macro", "memory_technology", "reset"):
                 continue
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
         require("memory_technology", isinstance(self.memory_technology, MemoryTechnology),
                 "a MemoryTechnology")
+        require("reset", self.reset in RESET_STYLES, f"one of {', '.join(RESET_STYLES)}")
         require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
                 f"empty or one of {', '.join(OPEN_MACROS)}")
         for field_name in ("rows", "columns", "lanes", "rows_per_step", "sampler_lanes"):

@@ -18,6 +18,7 @@ from amaranth.hdl import (
     Instance,
     Module,
     ResetSignal,
+    Signal,
     Value,
 )
 from amaranth.lib import wiring
@@ -36,7 +37,8 @@ from hw.verilog_text import compact
 class VerilogPlatform:
     """Collects the shared modules and the memory shapes met during elaboration."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, async_reset: bool = False) -> None:
+        self.async_reset = async_reset
         self.pending: dict[str, wiring.Component] = {}
         self.emitted: dict[str, str] = {}
         self.srams: set[SramShape] = set()
@@ -87,10 +89,12 @@ def _mark_used(component: wiring.Component) -> None:
     component._MustUse__used = True
 
 
-def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) -> str:
+def _convert(component: wiring.Component, name: str, platform: VerilogPlatform, *,
+             is_top: bool) -> str:
     # A module with neither register nor memory would lose clk and rst, which every instance names.
     _mark_used(component)
-    wrapper = _Clocked(component)
+    wrapper = _Clocked(component, async_reset=platform.async_reset,
+                       synchronize=is_top and platform.async_reset)
     text = verilog.convert(
         wrapper, name=name, platform=platform, emit_src=False, strip_internal_attrs=True,
         ports=[value for value, _ in _ports(component).values()] + wrapper.clock_ports)
@@ -98,16 +102,31 @@ def _convert(component: wiring.Component, name: str, platform: VerilogPlatform) 
 
 
 class _Clocked(Elaboratable):
-    """Gives a component a ``sync`` domain whose clock and reset are always ports."""
+    """Gives a component a ``sync`` domain whose clock and reset are always ports.
 
-    def __init__(self, component: wiring.Component) -> None:
+    With ``async_reset`` every register with a reset takes it at once; ``synchronize`` lets go of it
+    with the clock, two edges after the port ``rst`` fell.
+    """
+
+    def __init__(self, component: wiring.Component, *, async_reset: bool,
+                 synchronize: bool) -> None:
         self.component = component
-        self.domain = ClockDomain("sync")
-        self.clock_ports = [self.domain.clk, self.domain.rst]
+        self.synchronize = synchronize
+        self.domain = ClockDomain("sync", async_reset=async_reset)
+        self.reset = self.domain.rst
+        if synchronize:
+            self.domain.rst = Signal(name="reset_synchronized")
+        self.clock_ports = [self.domain.clk, self.reset]
 
     def elaborate(self, platform: object) -> Module:
         m = self.component.elaborate(platform)
         m.domains.sync = self.domain
+        if self.synchronize:
+            m.domains.release = release = ClockDomain("release", async_reset=True, local=True)
+            stages = [Signal(init=1, name=f"reset_release_{i}") for i in range(2)]
+            m.d.comb += [release.clk.eq(self.domain.clk), release.rst.eq(self.reset),
+                         self.domain.rst.eq(stages[1])]
+            m.d.release += [stages[0].eq(0), stages[1].eq(stages[0])]
         return m
 
 
@@ -189,17 +208,20 @@ def instance_counts(logic: str, top: str) -> Counter[str]:
     return total(top)
 
 
-def emit(component: wiring.Component, top: str, memory_macro: str = "") -> EmittedVerilog:
+def emit(
+    component: wiring.Component, top: str, memory_macro: str = "", *, async_reset: bool = False,
+) -> EmittedVerilog:
     """Convert ``component`` and every module below it; modules come before those that use them.
 
     With ``memory_macro``, memories are built from macros of that name, and are part of the logic.
+    With ``async_reset``, the port ``rst`` acts without a clock edge; it is let go of with the clock.
     """
-    platform = VerilogPlatform()
+    platform = VerilogPlatform(async_reset=async_reset)
     platform.pending[top] = component
     while platform.pending:
         name, pending = platform.pending.popitem()
         platform.emitted[name] = ""
-        platform.emitted[name] = _convert(pending, name, platform)
+        platform.emitted[name] = _convert(pending, name, platform, is_top=name == top)
     srams = tuple(sorted(platform.srams))
     modules = list(reversed(platform.emitted.values()))
     if memory_macro:

@@ -88,7 +88,8 @@ def build_chiplet(config: ChipletConfig) -> Simulation:
     built = simulation.directory / name
     if not (built.exists() and stamp.exists() and stamp.read_text() == digest):
         simulation = build(Chiplet(config), name, public=[PUBLIC_MEMORIES],
-                           memory_macro=config.memory_macro)
+                           memory_macro=config.memory_macro,
+                           async_reset=config.reset == "async")
         stamp.write_text(digest)
     return simulation
 

@@ -101,16 +101,17 @@ class Simulation:
 
 def build(
     component: wiring.Component, name: str, *, public: Sequence[str] = (), memory_macro: str = "",
-    inferable: bool = False,
+    async_reset: bool = False, inferable: bool = False,
 ) -> Simulation:
     """Emit and compile ``component`` as module ``name``.
 
     ``public`` lists control-file lines ``public_flat_rw -module "..." -var "..."`` of the signals
     and memories that Python reaches by the back door; top ports are always reachable.
-    ``memory_macro``: see :func:`hw.emit.emit`. ``inferable`` takes the memories' FPGA models.
+    ``memory_macro``, ``async_reset``: see :func:`hw.emit.emit`. ``inferable`` takes the memories'
+    FPGA models.
     """
     prepare_environment()
-    emitted = emit(component, name, memory_macro)
+    emitted = emit(component, name, memory_macro, async_reset=async_reset)
     directory = BUILD_ROOT / name
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:  # another process may want the same simulator

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hw.config import ChipletConfig, find_config
+from hw.config import RESET_STYLES, ChipletConfig, find_config
 from hw.emit import EmittedVerilog, emit, write_directory
 from hw.memory.open_macro import OPEN_MACROS
 from tessera.options import ConfigOption, VerboseOption
@@ -20,7 +20,7 @@ def emit_chiplet(config: ChipletConfig) -> EmittedVerilog:
     # Elaboration starts here: nothing else of the command line waits for it.
     from hw.chiplet import Chiplet  # noqa: PLC0415
 
-    return emit(Chiplet(config), TOP, config.memory_macro)
+    return emit(Chiplet(config), TOP, config.memory_macro, async_reset=config.reset == "async")
 
 
 def verilog(
@@ -28,6 +28,9 @@ def verilog(
     config: ConfigOption = "base",
     memory_macro: Annotated[str | None, typer.Option(
         "--memory-macro", help=f"Build memories from this macro: {', '.join(OPEN_MACROS)}.",
+        show_default=False)] = None,
+    reset: Annotated[str | None, typer.Option(
+        "--reset", help=f"How the reset acts: {', '.join(RESET_STYLES)} (released with the clock).",
         show_default=False)] = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -39,6 +42,8 @@ def verilog(
     chiplet = find_config(config)
     if memory_macro is not None:
         chiplet = chiplet.replace(memory_macro=memory_macro)
+    if reset is not None:
+        chiplet = chiplet.replace(reset=reset)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
     with step(f"writing {config}"):
