@@ -37,8 +37,8 @@ DRAIN_WAITING = 3
 STORE_CYCLES = 2
 #: From a wave's cycle of issue to the array.
 WAVE_CYCLES = 1
-#: Of EMBED for each row: read the token, take it.
-TOKEN_CYCLES = 2
+#: Of EMBED for each row: read the token, take it, find its column.
+TOKEN_CYCLES = 3
 
 
 @dataclass
