@@ -6,8 +6,8 @@ from flows.asic.report import AsicReport
 from flows.asic.timing import NamedPath
 
 #: Colours of blocks along a path, again and again in this order.
-_COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
-_LIMIT_COLOUR = "#aa3377"
+_COLOURS = ("#4477aa", "#228833", "#b8860b", "#ee6677", "#aa3377", "#008b8b", "#777777")
+_LIMIT_COLOUR = "black"
 #: Parts that are smaller than this share of the largest are drawn as one bar.
 _LEAST_SHARE = 0.01
 _UM2_PER_MM2 = 1e6
@@ -34,8 +34,10 @@ def draw(report: AsicReport, file: Path) -> None:
                     f"before layout: {timing.fmax_mhz:.0f} MHz")
     _draw_area(area, report)
     colours: dict[str, str] = {}
+    end_ns = max([timing.period_ns, *(path.path.delay_ns for _, path in paths)])
     for axis, (title, path) in zip(rows, paths, strict=True):
         _draw_path(axis, path, title, timing.period_ns, colours)
+        axis.set_xlim(0, 1.02 * end_ns)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=120)
 
 
@@ -68,12 +70,12 @@ def _draw_path(  # type: ignore[no-untyped-def]
         axis.barh(0, stage.delay_ns, left=left, color=colour, edgecolor="white",
                   label=None if module in shown else module)
         axis.text(left + stage.delay_ns / 2, 0, stage.cell, rotation=90, fontsize=6, ha="center",
-                  va="center")
+                  va="center", color="white")
         shown.add(module)
         left += stage.delay_ns
     axis.axvline(period_ns, color=_LIMIT_COLOUR)
     axis.set_yticks([])
-    axis.set_xlim(0, 1.02 * max(period_ns, left))
+    axis.set_ylim(-0.5, 0.9)  # room for the legend
     axis.set_xlabel("ns")
     axis.legend(loc="upper left", fontsize=7, ncols=4)
     axis.set_title(f"{title}: {path.start} → {path.end}, {path.path.delay_ns:.2f} ns, "
