@@ -16,7 +16,7 @@ QUARTER_PS = CLOCK_PERIOD_NS * 250
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def acts_and_lets_go(dut) -> None:
-    """A reset between two edges acts at once or at the edge; the release is at an edge always."""
+    """Reset between two edges: it acts at once or at the edge; it lets go at an edge always."""
     is_async = os.environ["TESSERA_RESET"] == "async"
     dut.rst.value = 1
     edge = RisingEdge(dut.clk)

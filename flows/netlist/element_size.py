@@ -43,6 +43,11 @@ class Column(wiring.Component):
     ``partial_out``: with the column's products. Timing: as :class:`hw.matmul.array_step.ArrayStep`.
     """
 
+    weights: Signal
+    activations: Signal
+    partial: Signal
+    partial_out: Signal
+
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
         bits = partial_sum_bits(config)

@@ -81,7 +81,7 @@ def read_design(module: dict) -> FlatDesign:
     for name, port in module["ports"].items():
         (design.outputs if port["direction"] == "output" else design.inputs)[name] = port["bits"]
     for name, cell in module["cells"].items():
-        pins = {port: bits for port, bits in cell["connections"].items()}
+        pins = cell["connections"]
         out = {port for port, way in cell["port_directions"].items() if way == "output"}
         kind = cell["type"]
         if "dff" in kind and kind.startswith("$"):
