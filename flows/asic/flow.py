@@ -1,7 +1,7 @@
 """From a configuration to a timed netlist: synthesis, choice of scripts, buffers, timing.
 
 Every unit starts with its smallest netlist. Where a path is longer than the multiplier's, or than
-the period, the units that it passes take their next faster one, until none is too long or left.
+the period, the units that it passes take a faster one, until no path is too long or nothing is left.
 """
 
 import time
@@ -14,13 +14,13 @@ from flows.asic.buffering import Buffering, insert_buffers
 from flows.asic.library import Cell, Library, read_cells
 from flows.asic.netlist import Netlist, read_modules, verilog
 from flows.asic.synthesis import Candidate, synthesize_units
-from flows.asic.timing import Timing, analyse
+from flows.asic.timing import MULTIPLIER, Timing, analyse
 from flows.asic.units import cut
 from hw.config import ChipletConfig
 from hw.emit import EmittedVerilog, emit
 
 #: Choices of scripts that are tried.
-ROUNDS = 5
+ROUNDS = 8
 #: Gates of a unit on a path from which on a faster netlist of the unit is tried.
 LEAST_STAGES = 2
 
@@ -61,7 +61,7 @@ def implement(
     out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     units = cut(emitted.logic, top)
-    if top == emitted.top:
+    if top == emitted.top and MULTIPLIER in units:
         bare = emit(BareProcessingElement(config), BARE_PE)
         units |= cut(bare.logic, BARE_PE)
     candidates = synthesize_units(
@@ -76,6 +76,8 @@ def implement(
     for number in range(ROUNDS):
         progress(f"timing: round {number + 1}")
         choice = {name: candidates[name][i] for name, i in index.items()}
+        if BARE_PE in units:  # the yardstick is made as what it is for
+            choice[BARE_PE] = _same_script(candidates[BARE_PE], choice.get(MULTIPLIER))
         netlist = _read(choice, top, library)
         buffering = insert_buffers(netlist, library, macros)
         netlist_file.write_text(verilog(netlist), encoding="utf-8")
@@ -90,8 +92,7 @@ def implement(
         if not faster or number == ROUNDS - 1:
             break
         progress(f"timing: slack {timing.slack_ns:.2f} ns; faster: {', '.join(sorted(faster))}")
-        for name in faster:
-            index[name] += 1
+        index |= faster
     assert best is not None
     return best
 
@@ -100,13 +101,27 @@ def _read(choice: dict[str, Candidate], top: str, library: Library) -> Netlist:
     return read_modules({name: c.netlist for name, c in choice.items()}, top, library.flip_flops)
 
 
+def _same_script(candidates: list[Candidate], other: Candidate | None) -> Candidate:
+    return next((c for c in candidates if other and c.script == other.script), candidates[0])
+
+
 def _faster(
     timing: Timing, candidates: dict[str, list[Candidate]], index: dict[str, int]
-) -> set[str]:
-    """Return the units for which the next script is to be tried."""
+) -> dict[str, int]:
+    """Return the units that are to take another candidate, and which."""
+    limit_ns = max(0.0, timing.multiplier.path.slack_ns) if timing.multiplier else 0.0
     late = list(timing.too_long)
     if timing.multiplier and timing.multiplier.path.slack_ns < 0:
         late.append(timing.multiplier)
-    wanted = {name for path in late for name in set(path.modules)
-              if path.modules.count(name) >= LEAST_STAGES}
-    return {name for name in wanted if index[name] + 1 < len(candidates[name])}
+    found: dict[str, int] = {}
+    for path in late:
+        # Every unit on the path gives the same share of its time.
+        share = 1 - (limit_ns - path.path.slack_ns) / path.path.delay_ns
+        for name in set(path.modules):
+            if path.modules.count(name) < LEAST_STAGES or index[name] + 1 == len(candidates[name]):
+                continue
+            wanted_ps = share * candidates[name][index[name]].delay_ps
+            enough = (i for i, c in enumerate(candidates[name])
+                      if i > index[name] and c.delay_ps <= wanted_ps)
+            found[name] = max(found.get(name, 0), next(enough, len(candidates[name]) - 1))
+    return found

@@ -101,7 +101,8 @@ def _read_module(name: str, found: dict, flip_flops: Mapping[str, list[str]]) ->
     largest = 1
     for instance_name, description in found["cells"].items():
         connections = {plain(port): bits for port, bits in description["connections"].items()}
-        text = plain(instance_name)
+        # Names that Yosys made up say nothing.
+        text = f"g{len(module.instances)}" if instance_name[0] == "$" else plain(instance_name)
         driven = [net for port in flip_flops.get(description["type"], [])
                   for net in connections.get(port, []) if net in module.net_names]
         if driven:

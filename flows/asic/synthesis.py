@@ -1,4 +1,4 @@
-"""Synthesis of each unit, from Verilog to cells of a Liberty library, with an area and a speed script.
+"""Synthesis of each unit, from Verilog to cells of a Liberty library, by scripts from small to fast.
 
 All candidates of a unit are made at once and kept in its directory, so that a later choice, or a
 later run with the same Verilog and library, takes no time.
@@ -24,15 +24,22 @@ LOGIC_SHARE = 0.78
 #: Load on each output while mapping, in pF: a few gates.
 OUTPUT_LOAD_PF = 0.05
 
-_SMALL = ("strash; &get -n; &fraig -x; &put; scorr; dc2; dretime; strash; &get -n; &dch -f; "
-          "&nf -D {D}; &put; buffer; upsize -D {D}; dnsize -D {D}; stime -p")
-# Without `dc2`, which turns the prefix adders of Yosys into ripple-carry ones.
-_FAST = _SMALL.replace("dc2; ", "")
-#: ABC scripts and the share of the logic's time that each is given, in the order in which the flow
-#: tries them.
+_CLEAN = "strash; &get -n; &fraig -x; &put; scorr; "
+_SIZE = "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p"
+# Area-oriented mapping. `dc2` makes ripple-carry adders of the prefix adders that Yosys builds.
+_LEAST = _CLEAN + "dc2; strash; dch; amap -m -Q 1; " + _SIZE
+_SMALL = _CLEAN + "strash; dch; amap -m -Q 1; " + _SIZE
+_MIDDLE = _CLEAN + "strash; dch; amap -m -Q 3; " + _SIZE
+# Delay-oriented mapping.
+_FAST = (_CLEAN + "dretime; strash; &get -n; &dch -f; &nf -D {D}; &put; buffer; upsize -D {D}; "
+         "dnsize -D {D}; stime -p")
+#: ABC scripts, and the share of the logic's time that each is given.
 SCRIPTS: dict[str, tuple[str, float]] = {
-    "small": (_SMALL, 1.0), "fast": (_FAST, 1.0),
+    "least": (_LEAST, 1.0), "small": (_SMALL, 1.0), "middle": (_MIDDLE, 0.75),
+    "fast": (_FAST, 1.0),
 }
+#: A larger netlist must be faster by this factor to be of use.
+LEAST_GAIN = 0.99
 
 _FRONT = """\
 read_verilog logic.v
@@ -84,6 +91,7 @@ def synthesize_units(
     """Map every unit with every script, as many at once as there are processors.
 
     ``macros`` are the memories as empty modules. Files go to ``out``, a directory per unit.
+    Returns for each unit the candidates that are of use: the smallest first, the fastest last.
     """
     done = 0
 
@@ -123,8 +131,17 @@ def _synthesize(
             {**asdict(c), "netlist": c.netlist.name} for c in _read_log(log, place, scripts)]),
             encoding="utf-8")
         (place / _KEY).write_text(key, encoding="utf-8")
-    return [Candidate(**{**found, "netlist": place / found["netlist"]})
-            for found in json.loads(result.read_text(encoding="utf-8"))]
+    return _useful([Candidate(**{**found, "netlist": place / found["netlist"]})
+                    for found in json.loads(result.read_text(encoding="utf-8"))])
+
+
+def _useful(candidates: list[Candidate]) -> list[Candidate]:
+    """Return candidates by area, without those that a smaller one equals in speed."""
+    found: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.gate_area, c.delay_ps)):
+        if not found or candidate.delay_ps < LEAST_GAIN * found[-1].delay_ps:
+            found.append(candidate)
+    return found
 
 
 def _script(unit: Unit, library: Library, period_ns: float, scripts: Sequence[str]) -> str:

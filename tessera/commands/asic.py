@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from hw.config import find_config
@@ -103,11 +104,13 @@ def asic(
 
 
 def _show(table: Table) -> None:
-    """Print a table with all names in full, in a narrow terminal and in a pipe too."""
+    """Print a table with all names in full: on a terminal in several lines where it is narrow."""
     for column in table.columns:
-        column.no_wrap = True
-    wide = output.options.update(max_width=_MOST_COLUMNS)
-    output.print(table, width=max(output.width, output.measure(table, options=wide).maximum))
+        column.overflow = "fold"
+        column.no_wrap = not output.is_terminal
+    wide = Console(width=_MOST_COLUMNS, file=output.file)
+    width = output.width if output.is_terminal else wide.measure(table).maximum
+    Console(width=width, highlight=False, file=output.file).print(table)
 
 
 def _print(report: "AsicReport", out: Path) -> None:
