@@ -24,7 +24,7 @@ export OPENBLAS_NUM_THREADS := 1
 # Debian packages of the ASIC flow and of a second simulator; everything else comes with pip.
 DEBIAN_TOOLS := opensta qflow-tech-osu018 iverilog
 
-.PHONY: help setup tools sim test test-long mutate verilog fpga bench lint docs clean
+.PHONY: help setup tools sim test test-long mutate verilog asic fpga bench lint docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ mutate: $(VENV)/.installed-test ## plant errors in the hardware, one at a time; 
 
 verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONFIG
 	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
+
+asic: $(VENV)/.installed-flows ## netlist, timing and area of CONFIG in a cell library (LIBERTY=FILE, PERIOD=ns)
+	@$(VENV)/bin/tessera asic --config $(CONFIG) --out build/asic/$(CONFIG) \
+	  $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PERIOD),--period $(PERIOD))
 
 fpga: CONFIG = fpga
 fpga: MODEL = $(if $(filter fpga,$(CONFIG)),models/shakespeare-217k)

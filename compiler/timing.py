@@ -180,7 +180,8 @@ class _Run:
                 self.prediction.stalls[self.phases[step.pc], f"{i.opcode.name} itself"] += overhead
             done = matrix.done
             if i.operands.get("destination") == Destination.LOGITS.value:
-                self.token_ready = matrix.finished + Drain.WRITE + Sampler.latency(self.c) + 1
+                self.token_ready = (matrix.finished + Drain.WRITE - Sampler.LEAD
+                                    + Sampler.latency(self.c) + 1)
         else:
             pop = max(ready, self.vector_free)
             done_after, next_after = self._vector_cost(step)

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tessera import __version__
+from tessera.commands.asic import asic
 from tessera.commands.bench import bench
 from tessera.commands.compile import compile_command
 from tessera.commands.disasm import disasm
@@ -94,6 +95,7 @@ app.command("run")(run)
 app.command("eval")(eval_command)
 app.command("compile")(compile_command)
 app.command("verilog")(verilog)
+app.command("asic")(asic)
 app.command("fpga")(fpga)
 app.command("disasm")(disasm)
 app.command("bench")(bench)

@@ -27,7 +27,7 @@ from tessera.products import MULTIPLIER, SHIFT, matmul_image
 from tessera.streaming import TextDecoder
 from tessera.workbench import Benchmark, Figure, NotRunError, Row
 
-COMMANDS = ("run", "eval", "compile", "verilog", "fpga", "disasm", "bench")
+COMMANDS = ("run", "eval", "compile", "verilog", "asic", "fpga", "disasm", "bench")
 TEXT = "to be or not to be: that is the question. é ü ß 漢字 " * 8
 SHAPE = LlamaShape(
     dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=272, context=32

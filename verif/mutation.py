@@ -86,7 +86,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="end-token", file="hw/control/sequencer.py",
            test="tests/test_chiplet.py::test_end_token",
            old="self.sampled_token == self.end_token", new="self.sampled_token[1:] == self.end_token"),
-    Mutant(name="sampler-mix", file="hw/vector/sampler.py", test="tests/test_sampler_rtl.py",
+    Mutant(name="sampler-mix", file="hw/vector/gumbel_noise.py", test="tests/test_sampler_rtl.py",
            old="_MIX_ROUNDS = 5", new="_MIX_ROUNDS = 4"),
     Mutant(name="serial-checksum", file="hw/host/uart_bridge.py", test=_SERIAL,
            old="with m.If(self.crc != 0):", new="with m.If(self.crc[8:] != 0):"),

@@ -14,12 +14,15 @@ from golden.sampler import Sampler as GoldenSampler
 from golden.sampler import gumbel_noise, next_state
 from hw.config import ChipletConfig
 from hw.emit import instantiate
-from hw.vector.sampler import GumbelNoise, Sampler
+from hw.vector.gumbel_noise import NOISE_SHIFT, PART_BITS, VALUE_BITS, GumbelNoise
+from hw.vector.sampler import Sampler
 from verif.simulator import CLOCK_PERIOD_NS
 
 #: (lanes, sampler_lanes) of the samplers in the bench.
 WIDTHS = ((8, 2), (4, 1), (4, 4))
 NOISE_LANES = 2
+#: The widths with which a vector is longest in the fewest cycles.
+WIDE = (4, 4)
 
 
 def sampler_config(lanes: int, sampler_lanes: int) -> ChipletConfig:
@@ -88,48 +91,47 @@ class SamplerDriver:
         self.state = seed or 1
 
     async def choose(self, logits: np.ndarray, limit: int, temperature: int, *, gaps: bool,
-                     rng: random.Random, first_index: int = 0) -> None:
+                     rng: random.Random) -> None:
         """Send one vector whose length is a multiple of lanes; check token and latency."""
         port, edge = self.port, self.edge
         port["temperature"].value = temperature
         port["draw"].value = 1
         await edge
         port["draw"].value = 0
-        self.state = next_state(self.state)
+        before, self.state = self.state, next_state(self.state)
         assert len(logits) % self.lanes == 0
         beats = len(logits) // self.lanes
         token_before = port["token"].value
-        for beat in range(beats):
-            part = logits[beat * self.lanes:(beat + 1) * self.lanes]
-            port["beat_valid"].value = 1
-            port["first"].value = int(beat == 0)
-            port["last"].value = int(beat == beats - 1)
-            port["index"].value = first_index + beat * self.lanes
-            port["limit"].value = limit
-            port["logits"].value = int.from_bytes(part.astype("<i4").tobytes(), "little")
-            await edge
-            port["beat_valid"].value = 0
+        # The cycle in which each beat is announced.
+        times = [0]
+        for _ in range(beats - 1):
+            times.append(times[-1] + self.component.beat_cycles
+                         + (rng.choice((0, 0, 1, 5)) if gaps else 0))
+        announced = {time: beat for beat, time in enumerate(times)}
+        given = {time + Sampler.LEAD: beat for time, beat in announced.items()}
+        latency = self.component.latency(self.component.config)
+        for cycle in range(times[-1] + latency + 1):
+            beat = announced.get(cycle)
             # What is not part of a beat must not matter.
-            port["first"].value = rng.getrandbits(1)
-            port["last"].value = rng.getrandbits(1)
-            port["index"].value = rng.getrandbits(17)
-            port["limit"].value = rng.getrandbits(17)
-            port["logits"].value = rng.getrandbits(32 * self.lanes)
-            if beat < beats - 1:
-                wait = self.component.beat_cycles - 1
-                for _ in range(wait + (rng.choice((0, 0, 1, 5)) if gaps else 0)):
-                    await edge
-                    assert not port["done"].value, f"{self.name}: done before the last beat"
-        for cycle in range(1, self.component.latency(self.component.config) + 1):
+            port["beat_valid"].value = int(beat is not None)
+            port["first"].value = rng.getrandbits(1) if beat is None else int(beat == 0)
+            port["last"].value = rng.getrandbits(1) if beat is None else int(beat == beats - 1)
+            port["limit"].value = rng.getrandbits(17) if beat is None else limit
+            beat = given.get(cycle)
+            if beat is None:
+                port["logits"].value = rng.getrandbits(32 * self.lanes)
+            else:
+                part = logits[beat * self.lanes:(beat + 1) * self.lanes]
+                port["logits"].value = int.from_bytes(part.astype("<i4").tobytes(), "little")
             await edge
-            expected = int(cycle == self.component.latency(self.component.config))
+            expected = int(cycle == times[-1] + latency)
             assert port["done"].value == expected, (
-                f"{self.name}: done at {cycle} cycles is {port['done'].value}, the latency is "
-                f"{self.component.latency(self.component.config)}")
+                f"{self.name}: done is {port['done'].value} {cycle - times[-1]} cycles after the "
+                f"last of {beats} beats, the latency is {latency}")
             if not expected:
                 assert port["token"].value == token_before, f"{self.name}: token changed early"
         got = port["token"].value.to_unsigned()
-        ids = first_index + np.arange(len(logits))
+        ids = np.arange(len(logits))
         live = ids < limit
         if not live.any():
             want = 0
@@ -137,18 +139,15 @@ class SamplerDriver:
             noise = gumbel_noise(ids, self.state, temperature).noise
             noisy = logits + noise
             want = int(ids[live][np.argmax(noisy[live])])
-            if first_index == 0 and live.sum() == limit:
+            if live.sum() == limit:
                 golden = GoldenSampler(temperature)
-                golden.state = self._before
+                golden.state = before
                 assert golden.choose(logits[:limit]) == want
         assert got == want, (
-            f"{self.name}: token of {len(logits)} logits from id {first_index}, limit {limit}, "
+            f"{self.name}: token of {len(logits)} logits, limit {limit}, "
             f"temperature {temperature}, state {self.state:#010x}: got {got}, want {want}")
-        self._before = self.state
         await edge
         assert not port["done"].value, f"{self.name}: done lasts more than a cycle"
-
-    _before = 1
 
 
 def some_logits(rng: random.Random, generator: np.random.Generator, size: int) -> np.ndarray:
@@ -182,21 +181,30 @@ async def tokens(dut: object) -> None:
             if i % 9 == 1:
                 value = rng.choice([0, 1, 0xFFFFFFFF, rng.getrandbits(32)])
                 await driver.load_seed(value)
-                driver._before = driver.state
             size = lanes * rng.choice((1, 1, 2, 3, 7, 16))
             limit = rng.choice((size, size, max(1, size - rng.randrange(lanes)), 1,
                                 rng.randrange(size + 1)))
-            first_index = 0
-            if i % 11 == 5:  # ids over 16 bits, and up to the end of 17 bits
-                first_index = rng.choice((65536 - lanes, (1 << 17) - size))
-                limit = rng.choice(((1 << 17) - 1, first_index + rng.randrange(size)))
             temperature = rng.choice((0, 0, 1, 2839, 0xFFFF, rng.getrandbits(16)))
             await driver.choose(some_logits(rng, generator, size), limit, temperature,
-                                gaps=bool(i & 1), rng=rng, first_index=first_index)
+                                gaps=bool(i & 1), rng=rng)
 
     tasks = [cocotb.start_soon(one(name, *widths)) for name, widths in WIDTH_NAMES]
     for task in tasks:
         await task
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def long_ids(dut: object) -> None:
+    """Ids of more than 16 bits, the best among the last ones."""
+    await start(dut)
+    rng = random.Random(cocotb.RANDOM_SEED)
+    generator = np.random.default_rng(cocotb.RANDOM_SEED)
+    lanes, sampler_lanes = WIDE
+    driver = SamplerDriver(dut, f"s{lanes}x{sampler_lanes}", lanes, sampler_lanes)
+    size = (1 << 16) + 10 * lanes
+    logits = generator.integers(-8 << 16, 8 << 16, size)
+    logits[1 << 16:] += 64 << 16
+    await driver.choose(logits, size - 5, 2839, gaps=False, rng=rng)
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")
@@ -205,14 +213,15 @@ async def noise(dut: object) -> None:
     await start(dut)
     rng = random.Random(cocotb.RANDOM_SEED)
     edge = RisingEdge(dut.clk)
-    lanes = [{port: dut[f"noise{i}__{port}"] for port in ("token", "state", "temperature", "noise")}
-             for i in range(NOISE_LANES)]
+    names = ("token", "state", "temperature", "temperature_3", "noise_0", "noise_1")
+    lanes = [{name: dut[f"noise{i}__{name}"] for name in names} for i in range(NOISE_LANES)]
 
     async def check(state: int, temperature: int, ids: np.ndarray) -> None:
         want = gumbel_noise(ids, state, temperature).noise.reshape(-1, NOISE_LANES)
         for lane in lanes:
             lane["state"].value = state
             lane["temperature"].value = temperature
+            lane["temperature_3"].value = 3 * temperature
         table = ids.reshape(-1, NOISE_LANES).tolist()
         latency = GumbelNoise.LATENCY
         expected = want.tolist()
@@ -223,7 +232,9 @@ async def noise(dut: object) -> None:
             if cycle > latency:
                 at = cycle - latency - 1
                 for i, lane in enumerate(lanes):
-                    got = lane["noise"].value.to_signed()
+                    parts = (lane[name].value.to_unsigned() for name in ("noise_0", "noise_1"))
+                    got = sum(parts) % (1 << PART_BITS) >> NOISE_SHIFT
+                    got -= got >> VALUE_BITS - 1 << VALUE_BITS
                     assert got == expected[at][i], (
                         f"gumbel_noise: id {table[at][i]}, state {state:#010x}, temperature "
                         f"{temperature}: got {got}, want {expected[at][i]}")

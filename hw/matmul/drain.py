@@ -13,6 +13,7 @@ from hw.matmul.drain_counter import DrainCounter, beat_layout
 from hw.matmul.drain_lane import MULTIPLIER_BITS, DrainLane
 from hw.matmul.residual_adder import ResidualAdder
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
+from hw.vector.sampler import Sampler
 
 #: Value of a masked result, and least score.
 MASKED_RESULT = -(1 << 15)
@@ -24,7 +25,8 @@ class Drain(wiring.Component):
     Ports: ``command``: one per matrix command, at the start of its issue (FIFO of four; the issue
     logic stalls when it is full); ``sums``/``column_bytes`` with their valids, from the array;
     ``stored``: pulse, a store command has written; ``token``: the token being embedded and
-    ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: logits;
+    ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: a beat
+    of logits, and Sampler.LEAD cycles later ``sampler_logits``;
     ``done`` with ``event``: a command has completed; ``clipped``: values saturated this cycle;
     ``fault`` with ``fault_pc``.
 
@@ -71,7 +73,7 @@ class Drain(wiring.Component):
             "maximum_address": Out(range(config.row_slots)), "maximum_write": Out(1),
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
-            "sampler_index": Out(17), "sampler_limit": Out(17), "sampler_logits": Out(32 * lanes),
+            "sampler_limit": Out(17), "sampler_logits": Out(32 * lanes),
             "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
@@ -193,10 +195,15 @@ class Drain(wiring.Component):
             self.residual_write_address.eq(written.destination_beat),
             self.residual_write.eq(write_ok & written.to_residual),
             self.residual_write_data.eq(Cat(*results)),
-            self.sampler_valid.eq(write_ok & (written.destination == Destination.LOGITS)),
-            self.sampler_first.eq(written.row_first), self.sampler_last.eq(written.row_last),
-            self.sampler_index.eq(written.index), self.sampler_limit.eq(written.limit),
             self.sampler_logits.eq(Cat(*results)),
+        ]
+        # The sampler knows of a beat before its logits come, and makes their noise meanwhile.
+        announced = at(self.WRITE - Sampler.LEAD)
+        m.d.comb += [
+            self.sampler_valid.eq(announced.valid & ~announced.suppressed
+                                  & (announced.destination == Destination.LOGITS)),
+            self.sampler_first.eq(announced.row_first), self.sampler_last.eq(announced.row_last),
+            self.sampler_limit.eq(announced.limit),
         ]
         with m.If(write_ok & (written.destination == Destination.OUTPUT)):
             m.d.comb += self.output_mask.eq(1 if config.row_beats == 1 else Const(1) << part)

@@ -19,7 +19,7 @@ def beat_layout(config: ChipletConfig) -> data.StructLayout:
         "multiplier": range(config.multiplier_beats), "row_scale": range(config.row_slots),
         "shift": 6, "destination": Destination, "destination_beat": 16, "adds": 1,
         "to_residual": 1, "statistic": Statistic, "maximum": range(config.row_slots),
-        "masked": config.lanes, "index": 17, "limit": 17,
+        "masked": config.lanes, "limit": 17,
     })
 
 
@@ -177,6 +177,6 @@ class DrainCounter(wiring.Component):
             self.beat.adds.eq(c.destination == Destination.RESIDUAL_ADD),
             self.beat.to_residual.eq(to_residual), self.beat.statistic.eq(c.statistic),
             self.beat.maximum.eq(maximum), self.beat.masked.eq(masked),
-            self.beat.index.eq(index), self.beat.limit.eq(Mux(c.masked, limit[:17], (1 << 17) - 1)),
+            self.beat.limit.eq(Mux(c.masked, limit[:17], (1 << 17) - 1)),
         ]
         return m

@@ -53,7 +53,7 @@ class MatrixUnit(wiring.Component):
             "maximum_address": Out(range(config.row_slots)), "maximum_write": Out(1),
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
-            "sampler_index": Out(17), "sampler_limit": Out(17), "sampler_logits": Out(32 * lanes),
+            "sampler_limit": Out(17), "sampler_logits": Out(32 * lanes),
             "host_read": In(1), "host_write_mask": In(config.columns),
             "host_row": In(range(config.rows)), "host_address": In(address_bits(config)),
             "host_write_data": In(8 * config.columns),
