@@ -6,7 +6,7 @@ from flows.fpga.device import LFE5U_85F
 from flows.fpga.report import FpgaReport
 
 #: Colour of each part of a bar.
-_COLOURS = {"LUT4": "#4477aa", "flip-flops": "#66ccee", "cells": "#228833", "wires": "#ccbb44"}
+_COLOURS = {"LUT4": "#4477aa", "flip-flops": "#66ccee", "cells": "#bbcc33", "wires": "#eedd88"}
 _LIMIT_COLOUR = "#aa3377"
 
 

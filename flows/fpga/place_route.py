@@ -38,27 +38,29 @@ def require_place_and_route() -> None:
     require_package(PACKAGE, "nextpnr-ecp5")
 
 
-def place_and_route(netlist: Path, out: Path, seed: int, progress: Progress) -> PlacedDesign:
-    """Place and route a netlist for the board and write the bitstream into `out`.
+def place_and_route(netlist: Path, seed: int, progress: Progress) -> PlacedDesign:
+    """Place and route a netlist for the board; the bitstream comes to lie beside it.
+
+    The tools run there: in their sandbox an absolute path may lead elsewhere.
 
     Missing the clock's target is no error here: the report says what was reached.
     """
-    start = time.monotonic()
+    start, out = time.monotonic(), netlist.parent
     pins, config = out / "ulx3s.lpf", out / "routed.config"
     report, delays = out / "nextpnr.json", out / "routed.sdf"
     bitstream = out / "tessera_ulx3s.bit"
     pins.write_text(constraints())
     run_tool(
         "nextpnr-ecp5",
-        [*_tool("run_nextpnr_ecp5"), *LFE5U_85F.options, "--json", str(netlist), "--lpf", str(pins),
-         "--textcfg", str(config), "--report", str(report), "--sdf", str(delays),
+        [*_tool("run_nextpnr_ecp5"), *LFE5U_85F.options, "--json", netlist.name, "--lpf", pins.name,
+         "--textcfg", config.name, "--report", report.name, "--sdf", delays.name,
          "--seed", str(seed), "--timing-allow-fail"],
-        out / "nextpnr.log", progress, _STEPS,
+        out / "nextpnr.log", progress, _STEPS, out,
     )  # fmt: skip
     progress("writing the bitstream")
     run_tool(
-        "ecppack", [*_tool("run_ecppack"), "--compress", str(config), str(bitstream)],
-        out / "ecppack.log", progress, (),
+        "ecppack", [*_tool("run_ecppack"), "--compress", config.name, bitstream.name],
+        out / "ecppack.log", progress, (), out,
     )  # fmt: skip
     return PlacedDesign(
         report=report, delays=delays, bitstream=bitstream, seconds=time.monotonic() - start

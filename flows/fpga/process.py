@@ -34,8 +34,9 @@ def run_tool(
     log: Path,
     progress: Progress,
     steps: tuple[tuple[str, str], ...],
+    directory: Path | None = None,
 ) -> None:
-    """Run Python with `arguments`; its output goes to `log`.
+    """Run Python with `arguments`, in `directory` if one is given; its output goes to `log`.
 
     Each of `steps` is a pattern of an output line, and the text for the progress display, in which
     groups of the pattern may be used.
@@ -47,7 +48,7 @@ def run_tool(
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=directory
         ) as process,
     ):
         assert process.stdout is not None

@@ -22,7 +22,9 @@ _ESCAPE = re.compile(r"\\(.)")
 #: Clock pins of flip-flops, and of the two ports of a block RAM.
 _CLOCKS = ("CLK", "CLKA", "CLKB", "WCK")
 #: What Yosys appends to the name of a net for the cell that drives it, or that it drives.
-_CELL_SUFFIX = re.compile(r"(?:\$\w+)?_(?:TRELLIS_FF|DP16KD|MULT18X18D|LUT4|CCU2C|PFUMX|L6MUX21)_.*$")
+_CELL_SUFFIX = re.compile(
+    r"(?:\$\w+)?_(?:(?:TRELLIS_FF|DP16KD|MULT18X18D|LUT4|CCU2C|PFUMX|L6MUX21)_|D[IO][AB]\d).*$"
+)
 _NUMBER = re.compile(r"\d+")
 
 _PS_PER_NS = 1000.0

@@ -82,7 +82,7 @@ def fpga(
     with _stage("synthesis") as progress:
         synthesis = synthesize(chiplet, pll, divisor, out, progress)
     with _stage("place and route") as progress:
-        placed = place_and_route(synthesis.netlist, out, seed, progress)
+        placed = place_and_route(synthesis.netlist, seed, progress)
     with step("reading the delays"):
         report = build_report(chiplet, seed, pll.core_mhz, synthesis, placed, speed)
     write_json(out / "report.json", report.as_dict())
