@@ -96,7 +96,10 @@ class _MatrixTimer:
             self.free = pop + cycles
             self.last_wave = self.free + WAVE_CYCLES
             sums = self.last_wave + SystolicArray.sums_latency(c)
-            finished = sums + Drain.BEAT_DELAY + c.column_beats - 1
+            beat_cycles = 1
+            if step.instruction["destination"] == Destination.LOGITS.value:
+                beat_cycles = c.lanes // c.sampler_lanes
+            finished = sums + Drain.BEAT_DELAY + (c.column_beats - 1) * beat_cycles
         elif opcode == Opcode.EMBED:
             start = max(pop + 1, self.done + 1) + 1  # alone in the drain
             drain = c.steps + c.row_beats + 1

@@ -350,7 +350,7 @@ def test_another_library(fan: EmittedVerilog, tmp_path: Path) -> None:
 @needs_library
 @needs_sta
 def test_asynchronous_reset(library: Library, tmp_path: Path) -> None:
-    emitted = EmittedVerilog(top="count", srams=(), cells=(), logic="""
+    emitted = EmittedVerilog(top="count", srams=(), cells=(), memory_macro="", logic="""
 module count(clk, rst, i, o);
   input clk;
   input rst;

@@ -134,16 +134,21 @@ class MatrixIssue(wiring.Component):
 
         def start() -> None:
             m.d.comb += [self.pop.eq(1), self.drain_valid.eq(1)]
-            pace = Mux(h.destination == Destination.LOGITS,
-                       config.columns // config.sampler_lanes, config.column_beats)
-            lacking = Signal.like(idle)
+            logits_pace = config.columns // config.sampler_lanes
+            pace = Mux(h.destination == Destination.LOGITS, logits_pace, config.column_beats)
+            # The drain may still be busy with the last logits of the command before.
+            first_pace = Mux((c.opcode == Opcode.MATMUL) & (c.destination == Destination.LOGITS),
+                             logits_pace, pace)
+            lacking, lacking_first = Signal.like(idle), Signal.like(idle)
             with m.If((h.opcode == Opcode.MATMUL) & (pace > h.k_tiles)):
                 m.d.comb += lacking.eq(pace - h.k_tiles)
+            with m.If((h.opcode == Opcode.MATMUL) & (first_pace > h.k_tiles)):
+                m.d.comb += lacking_first.eq(first_pace - h.k_tiles)
             m.d.sync += [
                 active.eq(self.head), k_first.eq(1),
                 weight.eq(h.weight), weight_n.eq(h.weight),
                 x.eq(h.x), x_sub.eq(h.x), x_row.eq(h.x), position.eq(h.position),
-                idle.eq(lacking), idle_left.eq(lacking), early.eq(lacking != 0),
+                idle.eq(lacking), idle_left.eq(lacking_first), early.eq(lacking_first != 0),
             ]
             k.load(h.k_tiles)
             n.load(h.n_tiles)
