@@ -20,13 +20,17 @@ from hw.emit import EmittedVerilog, emit
 
 TOP = "tessera_chiplet"
 
+#: Every configuration; the two that take long only in the long tests.
+EVERY_CONFIG = [pytest.param(name, marks=pytest.mark.slow) if name in ("large", "fpga") else name
+                for name in CONFIGS]
+
 
 @functools.cache
 def emitted(config: str) -> EmittedVerilog:
     return emit(Chiplet(CONFIGS[config]), TOP)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EVERY_CONFIG)
 def test_verilator(config: str, tmp_path: Path) -> None:
     """-Wall finds nothing beside the waivers."""
     assert verilator_findings(emitted(config), tmp_path) == []
@@ -41,7 +45,7 @@ def test_every_waiver_is_needed(tmp_path: Path) -> None:
     assert {waiver for waiver in covered if waiver} == set(WAIVERS)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EVERY_CONFIG)
 def test_yosys(config: str, tmp_path: Path) -> None:
     """No latch, no combinational loop, no net with several drivers or none."""
     check_structure(emitted(config), tmp_path)
@@ -63,7 +67,7 @@ def test_yosys_finds_planted(what: str, text: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("iverilog"),
                     reason="needs Icarus Verilog: install the package iverilog")
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EVERY_CONFIG)
 def test_icarus_compiles(config: str, tmp_path: Path) -> None:
     """Icarus compiles it without a word."""
     assert icarus_messages(emitted(config), tmp_path) == ""
