@@ -76,7 +76,7 @@ class _MatrixTimer:
         self.last_wave = -config.steps  #: cycle of the last wave at the array
         self.loads: deque[int] = deque([0] * DRAIN_WAITING, DRAIN_WAITING)
         self.finished = 0  #: the drain's last beat of the last command
-        self.finished_late = -Drain.DONE  #: of the last command that took the long way to `done`
+        self.finished_late = -Drain.done_latency(config)  #: of the last command that took the long way to `done`
         self.done = 0
 
     def pop(self, ready: int) -> int:
@@ -94,7 +94,7 @@ class _MatrixTimer:
             self.free = pop + cycles
             self.last_wave = self.free + WAVE_CYCLES
             sums = self.last_wave + SystolicArray.sums_latency(c)
-            finished = sums + Drain.BEAT_DELAY + c.column_beats - 1
+            finished = sums + Drain.FIRST_BEAT + c.column_beats - 1
         elif opcode == Opcode.EMBED:
             start = max(pop + 1, self.done + 1) + 1  # alone in the drain
             drain = c.steps + c.row_beats + 1
@@ -106,7 +106,7 @@ class _MatrixTimer:
             finished = (
                 self.last_wave
                 + SystolicArray.column_latency(c)
-                + Drain.BEAT_DELAY
+                + Drain.FIRST_BEAT
                 + c.row_beats
                 - 1
             )
@@ -123,11 +123,11 @@ class _MatrixTimer:
         self.loads.append(load)
         # Without a row maximum a command is done earlier, but never before the one ahead of it.
         keeps_maximum = bool(step.instruction.operands.get("statistic"))
-        late = keeps_maximum or finished - self.finished_late <= Drain.SHORTCUT
+        late = keeps_maximum or finished - self.finished_late <= Drain.shortcut(c)
         if late:
             self.finished_late = finished
         self.finished = finished
-        self.done = finished + Drain.DONE - (0 if late else Drain.SHORTCUT)
+        self.done = finished + Drain.done_latency(c) - (0 if late else Drain.shortcut(c))
         return waves
 
 

@@ -87,8 +87,9 @@ class MatrixUnit(wiring.Component):
             store_path.request.eq(issue.store_request),
             issue.column_wave.eq(store_path.column_wave),
             array.wave.eq(issue.wave), array.tag.eq(issue.tag),
-            drain.sums.eq(array.sums), drain.sums_valid.eq(array.sums_valid),
-            drain.column_bytes.eq(array.column_bytes), drain.column_valid.eq(array.column_valid),
+            drain.sums.eq(array.sums), drain.column_bytes.eq(array.column_bytes),
+            drain.sums_soon.eq(array.sums_soon), drain.sums_valid.eq(array.sums_valid),
+            drain.column_soon.eq(array.column_soon), drain.column_valid.eq(array.column_valid),
             self.issuing.eq(issue.issuing), self.paced.eq(issue.paced),
             self.storing.eq(issue.storing), self.idle.eq(drain.idle & ~issue.busy),
         ]
