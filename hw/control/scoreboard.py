@@ -1,62 +1,64 @@
-"""Event counts: which signals have been issued, which have come, and who may start."""
+"""Event counts: how many completions of each unit lie between now and an event."""
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.control.isa import EVENT_COUNT_BITS, EVENTS
-from hw.control.queue import wait_layout
+from hw.config import ChipletConfig
+from hw.control.isa import EVENTS
+from hw.control.queue import wait_bits, wait_layout
+
+UNITS = ("matrix", "vector")
 
 
 class Scoreboard(wiring.Component):
-    """Counts signals per event, modulo 2**EVENT_COUNT_BITS.
+    """Knows for each event how many completions of each unit it takes until all its signals came.
 
-    Ports: ``issue`` with ``issue_event``: a command that signals is entering a queue; ``event_a``,
-    ``event_b`` -> ``wait_a``, ``wait_b``: what a command issued now must wait for, and ``now``:
-    both have come already; ``matrix_done``, ``vector_done`` with their events: completions;
-    ``matrix_waits``, ``vector_waits`` (two each) -> ``matrix_clear``, ``vector_clear``.
-    Event 0 is never waited for. A count is final in the cycle after its pulse.
+    A unit completes its commands in order, so a command that signals an event is the n-th of its
+    unit to complete from now: these n are counted down, and never wrap.
+
+    Ports: ``matrix_issue``, ``vector_issue`` with ``signal``: a command enters a queue;
+    ``matrix_done``, ``vector_done``: completions; ``event_a``, ``event_b`` -> ``wait``: what a
+    command issued in this cycle waits for, completions of this cycle not yet counted, and
+    ``busy``: a signal has not come. ``matrix_limit``, ``vector_limit``: the counts are exhausted,
+    no command may be issued. Event 0 is never waited for.
+    Latency: ``busy`` falls two cycles after the last completion, and is high in the cycle after
+    an issue.
     """
 
-    issue: In(1)
-    issue_event: In(4)
-    event_a: In(4)
-    event_b: In(4)
-    wait_a: Out(wait_layout())
-    wait_b: Out(wait_layout())
-    now: Out(1)
-    matrix_done: In(1)
-    matrix_event: In(4)
-    vector_done: In(1)
-    vector_event: In(4)
-    matrix_wait_a: In(wait_layout())
-    matrix_wait_b: In(wait_layout())
-    matrix_clear: Out(1)
-    vector_wait_a: In(wait_layout())
-    vector_wait_b: In(wait_layout())
-    vector_clear: Out(1)
+    def __init__(self, config: ChipletConfig) -> None:
+        self.config = config
+        super().__init__({
+            **{f"{unit}_{name}": member for unit in UNITS
+               for name, member in (("issue", In(1)), ("done", In(1)), ("limit", Out(1)))},
+            "signal": In(4), "event_a": In(4), "event_b": In(4),
+            "wait": Out(wait_layout(config)), "busy": Out(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        issued = Array(Signal(EVENT_COUNT_BITS, name=f"issued_{i}") for i in range(EVENTS))
-        completed = Array(Signal(EVENT_COUNT_BITS, name=f"completed_{i}") for i in range(EVENTS))
+        bits = wait_bits(self.config)
+        signals = Signal(EVENTS)
+        m.d.comb += signals.eq(Const(1) << self.signal)
+        busy = Array([Const(0, 1), *(Signal(name=f"busy_{i}") for i in range(1, EVENTS))])
+        counts = {}
+        for unit in UNITS:
+            issue, done = getattr(self, f"{unit}_issue"), getattr(self, f"{unit}_done")
+            outstanding = Signal(bits, name=f"{unit}_outstanding")
+            last = Signal(bits, name=f"{unit}_last")  # completions up to a command issued now
+            counts[unit] = Array([Const(0, bits), *(
+                Signal(bits, name=f"{unit}_count_{i}") for i in range(1, EVENTS))])
+            m.d.comb += [last.eq(outstanding + 1 - done),
+                         getattr(self, f"{unit}_limit").eq(outstanding.all())]
+            m.d.sync += outstanding.eq(Mux(issue, last, outstanding - done))
+            for i in range(1, EVENTS):
+                count = counts[unit][i]
+                m.d.sync += count.eq(Mux(issue & signals[i], last, count - (done & (count != 0))))
+            a, b = counts[unit][self.event_a], counts[unit][self.event_b]
+            m.d.comb += self.wait[unit].eq(Mux(a > b, a, b))
+        issued = self.matrix_issue | self.vector_issue
         for i in range(1, EVENTS):
-            with m.If(self.issue & (self.issue_event == i)):
-                m.d.sync += issued[i].eq(issued[i] + 1)
-            m.d.sync += completed[i].eq(
-                completed[i] + (self.matrix_done & (self.matrix_event == i))
-                + (self.vector_done & (self.vector_event == i)))
-
-        def clear(wait: Signal) -> Signal:
-            # The sign of the modular difference: completed has not yet reached the count.
-            behind = (completed[wait.event] - wait.count)[EVENT_COUNT_BITS - 1]
-            return (wait.event == 0) | ~behind
-
-        for wait, event in ((self.wait_a, self.event_a), (self.wait_b, self.event_b)):
-            m.d.comb += [wait.event.eq(event), wait.count.eq(issued[event])]
-        m.d.comb += [
-            self.now.eq(clear(self.wait_a) & clear(self.wait_b)),
-            self.matrix_clear.eq(clear(self.matrix_wait_a) & clear(self.matrix_wait_b)),
-            self.vector_clear.eq(clear(self.vector_wait_a) & clear(self.vector_wait_b)),
-        ]
+            m.d.sync += busy[i].eq((issued & signals[i])
+                                   | (counts["matrix"][i] != 0) | (counts["vector"][i] != 0))
+        m.d.comb += self.busy.eq(busy[self.event_a] | busy[self.event_b])
         return m
