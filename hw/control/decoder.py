@@ -14,7 +14,6 @@ from hw.control.isa import (
     VECTOR_OPCODES,
     Condition,
     Destination,
-    Opcode,
     Special,
     Statistic,
 )
