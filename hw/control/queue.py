@@ -42,8 +42,8 @@ class CommandQueue(wiring.Component):
     Ports: ``push`` with ``entry`` and ``wait`` while not ``full``; ``matrix_done``,
     ``vector_done``: completions that the waits count; ``enable``: a head may start; ``head`` with
     ``head_valid``, and ``ready``: it has waited for all; ``pop`` while ``ready``; ``occupied``:
-    commands are here. Fields of the command named in ``stays`` keep their value in ``entry`` for
-    one cycle after the push. All outputs but ``full`` and ``occupied`` are registers.
+    commands are here. Of ``head``, the descriptors are the memory's output, to be registered by
+    who pops; its other fields, ``head_valid`` and ``ready`` are registers.
 
     Latency: 2 cycles from the later of ``push`` and the previous ``pop`` to ``ready``, and from
     the last completion. Throughput: a command every 2 cycles, the least that the matrix unit needs
@@ -55,8 +55,9 @@ class CommandQueue(wiring.Component):
     #: From one pop to the next.
     SPACING = 2
 
-    def __init__(self, command: data.StructLayout, config: ChipletConfig, stays: Collection[str]) -> None:
-        self.config, self.stays = config, stays
+    def __init__(self, command: data.StructLayout, config: ChipletConfig,
+                 descriptors: Collection[str]) -> None:
+        self.config, self.descriptors = config, descriptors
         layout = in_flight_layout(command)
         super().__init__({
             "push": In(1), "entry": In(layout), "wait": In(wait_layout(config)), "full": Out(1),
@@ -73,16 +74,16 @@ class CommandQueue(wiring.Component):
         write_at, head_at = Signal(range(words)), Signal(range(words))
         count = Signal(range(depth + 2))
         pushed = Signal()
-        # A command that finds nothing before it passes the memory by. It is also read from there,
-        # so that afterwards the head repeats the memory's output, which stays until the next read.
-        passes = Signal()
+        # A command that finds nothing before it is read in the cycle after its push, the others
+        # when the one before them is popped.
+        alone = Signal()
         m.d.comb += [
             self.full.eq(count == depth + 1), self.occupied.eq(count != 0),
-            passes.eq(pushed & (count == 1)),
+            alone.eq(pushed & (count == 1)),
             memory.write_address.eq(write_at), memory.write_data.eq(self.entry),
             memory.write_mask.eq(self.push),
-            memory.read_address.eq(Mux(passes, head_at, head_at + 1)),
-            memory.read_enable.eq(passes | (self.pop & (count > 1))),
+            memory.read_address.eq(Mux(alone, head_at, head_at + 1)),
+            memory.read_enable.eq(alone | (self.pop & (count > 1))),
         ]
         m.d.sync += [
             pushed.eq(self.push), count.eq(count + self.push - self.pop),
@@ -92,29 +93,26 @@ class CommandQueue(wiring.Component):
             m.d.sync += write_at.eq(write_at + 1)
         with m.If(self.pop):
             m.d.sync += head_at.eq(head_at + 1)
-        head = Signal(self.head.shape(), reset_less=True)
-        m.d.sync += head.eq(Mux(passes, self._pushed_entry(m), memory.read_data))
-        m.d.comb += self.head.eq(head)
+        self._head(m, alone, memory.read_data)
         clear = self._waits(m)
         m.d.sync += self.ready.eq((count != 0) & clear & self.enable & ~self.pop)
         return m
 
-    def _pushed_entry(self, m: Module) -> Value:
-        """Return the entry of the push in the cycle before."""
-        entry = Signal(self.entry.shape())
-        m.d.comb += entry.eq(self.entry)
-
-        def hold(target: Value, source: Value, name: str) -> None:
-            before = Signal(len(target), name=f"pushed_{name}", reset_less=True)
-            m.d.sync += before.eq(source)
-            m.d.comb += target.eq(before)
-
-        for name in ("pc", "signal"):
-            hold(entry[name], self.entry[name], name)
-        for name in self.entry.command.shape().members:
-            if name not in self.stays:
-                hold(Value.cast(entry.command[name]), Value.cast(self.entry.command[name]), name)
-        return entry.as_value()
+    def _head(self, m: Module, alone: Value, output: Value) -> None:
+        """Form the head; what steers the unit passes the memory by, to come from a register."""
+        stored = Signal(self.head.shape())
+        m.d.comb += stored.eq(output)
+        fields = [("pc",), ("signal",), *(("command", name) for name in stored.command.shape().members)]
+        for path in fields:
+            target, source, entry = (Value.cast(_field(view, path))
+                                     for view in (self.head, stored, self.entry))
+            if path[-1] in self.descriptors:
+                m.d.comb += target.eq(source)
+                continue
+            before = Signal(len(target), name=f"pushed_{path[-1]}", reset_less=True)
+            head = Signal(len(target), name=f"head_{path[-1]}", reset_less=True)
+            m.d.sync += [before.eq(entry), head.eq(Mux(alone, before, source))]
+            m.d.comb += target.eq(head)
 
     def _waits(self, m: Module) -> Value:
         """Count down what each command waits for; return whether the head waits for nothing."""
@@ -134,3 +132,9 @@ class CommandQueue(wiring.Component):
                 m.d.sync += waits[unit].eq(now - (getattr(self, f"{unit}_done") & (now != 0)))
             heads.append(first[i] & (waits.as_value() == 0))
         return Cat(*heads).any()
+
+
+def _field(view: data.View, path: tuple[str, ...]) -> Value:
+    for name in path:
+        view = view[name]
+    return view

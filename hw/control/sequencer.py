@@ -31,13 +31,13 @@ class Sequencer(wiring.Component):
 
     Ports: ``start``, ``resume`` (pulses); ``running``, ``done``, ``paused``, ``stalled``;
     ``breakpoint`` with ``breakpoint_enable``, ``pause_after_token``; program memory port; special
-    registers; ``matrix_*``/``vector_*``: queue entries and completions; a command's descriptors
-    stay for a cycle after its push; ``wait``: what the entry waits for; ``units_idle``: queues and
-    units are empty; ``sampler_busy``, ``sampled_token``, ``draw``; ``token_write`` with
-    ``token_address``, ``token_data``: stays until the memory takes it (``token_blocked``: not in
-    this cycle); ``token_event``: it has; ``unit_fault`` with ``unit_fault_pc``; ``fault``,
-    ``fault_pc``: sticky until reset; ``watchdog_cycles``: most cycles without a completed command
-    or token, 0 counts as 2**32. All outputs but pushes, waits and ``stalled`` are registers.
+    registers; ``matrix_*``/``vector_*``: queue entries and completions; ``wait``: what the entry
+    waits for; ``units_idle``: queues and units are empty; ``sampler_busy``, ``sampled_token``,
+    ``draw``; ``token_write`` with ``token_address``, ``token_data``: stays until the memory takes
+    it (``token_blocked``: not in this cycle); ``token_event``: it has; ``unit_fault`` with
+    ``unit_fault_pc``; ``fault``, ``fault_pc``: sticky until reset; ``watchdog_cycles``: most cycles
+    without a completed command or token, 0 counts as 2**32. All outputs but pushes, waits,
+    ``stalled`` and ``program_enable`` are registers.
 
     Stages: program memory, decoding with the read of operands, execution.
     Throughput: one instruction per cycle; SHR, MIN, and a SKIP or HALT that compares take two; a
