@@ -15,6 +15,7 @@ from hw.control.isa import (
 from hw.control.queue import PC_BITS, CommandQueue
 from hw.control.sequencer import Sequencer
 from hw.emit import instantiate
+from hw.host.memory_map import WRITABLE
 from hw.matmul.array_step import address_bits
 from hw.matmul.matrix_unit import MatrixUnit
 from hw.memory.shapes import memory_shapes
@@ -181,11 +182,12 @@ class Core(wiring.Component):
             m.d.comb += [
                 memory.read_address.eq(Mux(select, host(name, "address"), read[0])),
                 memory.read_enable.eq(Mux(select, host(name, "read_enable"), read[1])),
-                memory.write_address.eq(Mux(select, host(name, "address"), write[0])),
-                memory.write_mask.eq(Mux(select, host(name, "write_mask"), write[1])),
-                memory.write_data.eq(Mux(select, host(name, "write_data"), write[2])),
                 host(name, "read_data").eq(memory.read_data),
             ]
+            for port, unit in zip(("address", "mask", "data"), write, strict=True):
+                hosts = host(name, "address" if port == "address" else f"write_{port}")
+                m.d.comb += getattr(memory, f"write_{port}").eq(
+                    Mux(select, hosts, unit) if name in WRITABLE else unit)
 
         two_ports("activations", (matrix.activation_address, matrix.activation_enable),
                   (vector.activation_address, vector.activation_mask, vector.activation_data))
