@@ -18,6 +18,7 @@ from hw.control.queue import CommandQueue
 from hw.control.scoreboard import Scoreboard
 from hw.control.sequencer import Sequencer as SequencerHardware
 from hw.matmul.drain import Drain
+from hw.matmul.drain_counter import COMMANDS
 from hw.matmul.systolic_array import SystolicArray
 from hw.vector.sampler import Sampler
 from hw.vector.schedule import next_command_cycles, vector_cycles
@@ -32,7 +33,7 @@ EVENT_CYCLES = SYNC_CYCLES + Scoreboard.LATENCY
 QUEUE_CYCLES = CommandQueue.LATENCY + Scoreboard.LATENCY
 HEAD_CYCLES = 1 + Scoreboard.LATENCY
 #: Commands that the drain holds besides the one it drains.
-DRAIN_WAITING = 3
+DRAIN_WAITING = COMMANDS - 1
 #: Last cycles of a store command, after its last activation read.
 STORE_CYCLES = 2
 #: From a wave's cycle of issue to the array.
@@ -78,7 +79,7 @@ class _MatrixTimer:
         self.last_wave = -config.steps  #: cycle of the last wave at the array
         self.loads: deque[int] = deque([0] * DRAIN_WAITING, DRAIN_WAITING)
         self.finished = 0  #: the drain's last beat of the last command
-        self.finished_late = -Drain.DONE  #: of the last command that took the long way to `done`
+        self.finished_late = -Drain.done_latency(config)  #: of the last command that took the long way to `done`
         self.done = 0
 
     def pop(self, ready: int) -> int:
@@ -99,7 +100,7 @@ class _MatrixTimer:
             beat_cycles = 1
             if step.instruction["destination"] == Destination.LOGITS.value:
                 beat_cycles = c.lanes // c.sampler_lanes
-            finished = sums + Drain.BEAT_DELAY + (c.column_beats - 1) * beat_cycles
+            finished = sums + Drain.FIRST_BEAT + (c.column_beats - 1) * beat_cycles
         elif opcode == Opcode.EMBED:
             start = max(pop + 1, self.done + 1) + 1  # alone in the drain
             drain = c.steps + c.row_beats + 1
@@ -111,7 +112,7 @@ class _MatrixTimer:
             finished = (
                 self.last_wave
                 + SystolicArray.column_latency(c)
-                + Drain.BEAT_DELAY
+                + Drain.FIRST_BEAT
                 + c.row_beats
                 - 1
             )
@@ -128,11 +129,11 @@ class _MatrixTimer:
         self.loads.append(load)
         # Without a row maximum a command is done earlier, but never before the one ahead of it.
         keeps_maximum = bool(step.instruction.operands.get("statistic"))
-        late = keeps_maximum or finished - self.finished_late <= Drain.SHORTCUT
+        late = keeps_maximum or finished - self.finished_late <= Drain.shortcut(c)
         if late:
             self.finished_late = finished
         self.finished = finished
-        self.done = finished + Drain.DONE - (0 if late else Drain.SHORTCUT)
+        self.done = finished + Drain.done_latency(c) - (0 if late else Drain.shortcut(c))
         return waves
 
 

@@ -149,7 +149,7 @@ class Core(wiring.Component):
         m.d.comb += [
             sampler.beat_valid.eq(matrix.sampler_valid), sampler.first.eq(matrix.sampler_first),
             sampler.last.eq(matrix.sampler_last),
-            sampler.limit.eq(matrix.sampler_limit), sampler.logits.eq(matrix.sampler_logits),
+            sampler.live.eq(matrix.sampler_live), sampler.logits.eq(matrix.sampler_logits),
             sampler.load_seed.eq(self.start), sampler.seed.eq(self.seed),
             sampler.draw.eq(sequencer.draw), sampler.temperature.eq(self.temperature),
             sequencer.sampler_busy.eq(sampler_busy), sequencer.sampled_token.eq(sampler.token),

@@ -13,7 +13,7 @@ from hw.memory.sram import Sram
 
 _OWN_PORTS = ("head", "head_ready", "pop", "done", "event", "clipped", "idle", "issuing", "paced",
               "storing", "fault", "fault_pc", "sampler_valid", "sampler_logits",
-              "sampler_first", "sampler_last", "sampler_limit")
+              "sampler_first", "sampler_last", "sampler_live")
 
 
 class MatrixBench(wiring.Component):
@@ -27,7 +27,7 @@ class MatrixBench(wiring.Component):
             "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)), "idle": Out(1),
             "issuing": Out(1), "paced": Out(1), "storing": Out(1), "fault": Out(Fault),
             "fault_pc": Out(12), "sampler_valid": Out(1), "sampler_first": Out(1),
-            "sampler_last": Out(1), "sampler_limit": Out(17),
+            "sampler_last": Out(1), "sampler_live": Out(range(lanes + 1)),
             "sampler_logits": Out(signed(32 * lanes)),
         })
 

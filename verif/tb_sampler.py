@@ -116,7 +116,8 @@ class SamplerDriver:
             port["beat_valid"].value = int(beat is not None)
             port["first"].value = rng.getrandbits(1) if beat is None else int(beat == 0)
             port["last"].value = rng.getrandbits(1) if beat is None else int(beat == beats - 1)
-            port["limit"].value = rng.getrandbits(17) if beat is None else limit
+            port["live"].value = (rng.randint(0, self.lanes) if beat is None else
+                                  min(max(limit - beat * self.lanes, 0), self.lanes))
             beat = given.get(cycle)
             if beat is None:
                 port["logits"].value = rng.getrandbits(32 * self.lanes)

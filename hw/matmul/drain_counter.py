@@ -1,36 +1,74 @@
 """Which beat the drain is at: loops of the current command, its addresses, and their checks."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import Destination, Fault, Opcode, Statistic
-from hw.control.queue import command_in_flight_layout
+from hw.control.isa import MATRIX_DESCRIPTORS, Destination, Fault, Opcode, Statistic
+from hw.control.queue import PC_BITS, command_in_flight_layout
 
-#: Commands between issue and drain.
-COMMANDS = 4
+#: Commands between issue and drain: one that is drained, and one that waits.
+COMMANDS = 2
+
+
+def beat_address_bits(config: ChipletConfig) -> int:
+    """Return the bits of a beat's address in the largest memory that the drain writes."""
+    return (max(config.result_beats, config.residual_beats,
+                config.output_words * config.row_beats) - 1).bit_length()
 
 
 def beat_layout(config: ChipletConfig) -> data.StructLayout:
-    """Return what the drain must know of a beat."""
+    """Return what the drain must know of a beat, whose addresses have been checked."""
     return data.StructLayout({
-        "valid": 1, "embed": 1, "suppressed": 1, "row_first": 1, "row_last": 1,
+        "embed": 1, "row_first": 1, "row_last": 1,
         "multiplier": range(config.multiplier_beats), "row_scale": range(config.row_slots),
-        "shift": 6, "destination": Destination, "destination_beat": 16, "adds": 1,
-        "to_residual": 1, "statistic": Statistic, "maximum": range(config.row_slots),
-        "masked": config.lanes, "limit": 17,
+        "shift": 6, "destination": Destination, "address": beat_address_bits(config),
+        "statistic": Statistic, "maximum": range(config.row_slots),
+        "seen": range(config.lanes + 1),
+    })
+
+
+def _operand_bits(config: ChipletConfig) -> dict[str, int]:
+    """Return the bits of each operand: those of the memory's addresses, and one for `beyond it`.
+
+    An operand beyond makes any address that it is part of a fault, whatever it is exactly.
+    """
+    address = beat_address_bits(config) + 1
+    return {
+        "scale": (config.multiplier_beats - 1).bit_length() + 1,
+        "maximum": (config.row_slots - 1).bit_length() + 1,
+        "dst": address, "dst_row_stride": address, "dst_sub_stride": address,
+        **{name: MATRIX_DESCRIPTORS[name][0] for name in ("rows", "shift", "limit")},
+    }
+
+
+def _clamp(operand: Value, bits: int) -> Value:
+    """Return the operand in fewer bits; the top one says that it is 2**(bits - 1) at least."""
+    return Cat(operand[:bits - 1], operand[bits - 1:].any()) if bits < len(operand) else operand
+
+
+def _command_layout(config: ChipletConfig) -> data.StructLayout:
+    """Return what the drain must know of a command."""
+    bits = {name: width for name, (width, _) in MATRIX_DESCRIPTORS.items()}
+    return data.StructLayout({
+        "is_embed": 1, "is_store": 1, "destination": Destination, "statistic": Statistic,
+        "masked": 1, "tiles": bits["n_tiles"], "subrows": bits["subrows"],
+        # EMBED: where the tokens' row scales begin. Others: slot and stride.
+        "row_scale": bits["row_scale"] + bits["row_scale_stride"],
+        **_operand_bits(config), "pc": PC_BITS, "signal": 4,
     })
 
 
 class DrainCounter(wiring.Component):
-    """Holds up to four commands; ``step`` is one beat of the oldest.
+    """Holds up to two commands; ``step`` is one beat of the oldest.
 
-    Ports: ``command`` stream (valid/ready); ``step``: a beat is at the drain; ``beat``: its
-    description, in the same cycle; ``token_scale``: of the current command; ``paces_sampler``: it brings logits; ``stored``: a store
-    command's writes are done; ``finished`` with ``finished_event``: a command's last beat, or a
-    store whose turn has come; ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of range; from then on
-    beats are ``suppressed``: nothing more is written.
+    Ports: ``command`` stream (valid/ready); ``step``: a beat is due; ``beat`` with ``beat_valid``:
+    its description, in the same cycle, unless something of it is out of range; ``token_scale``: of
+    the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes are done; ``finished`` with
+    ``finished_event``: a command's last beat, or a store whose turn has come;
+    ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of
+    range; from then on no beat is valid: nothing more is written.
     """
 
     def __init__(self, config: ChipletConfig) -> None:
@@ -38,112 +76,160 @@ class DrainCounter(wiring.Component):
         super().__init__({
             "command": In(command_in_flight_layout()), "command_valid": In(1),
             "command_ready": Out(1), "step": In(1), "beat": Out(beat_layout(config)),
-            "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1), "finished": Out(1), "finished_event": Out(4),
-            "finished_statistic": Out(1),
-            "fault": Out(Fault), "fault_pc": Out(12),
+            "beat_valid": Out(1), "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1), "finished": Out(1),
+            "finished_event": Out(4), "finished_statistic": Out(1),
+            "fault": Out(Fault), "fault_pc": Out(PC_BITS),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        layout = command_in_flight_layout()
-
-        # Waiting commands: a shift register; the last one filled moves into `active`.
-        waiting = [Signal(layout, name=f"waiting_{i}", reset_less=True) for i in range(COMMANDS - 1)]
-        count = Signal(range(COMMANDS))
-        active = Signal(layout, reset_less=True)
-        active_valid = Signal()
-        push = Signal()
         load = Signal()
-        m.d.comb += [
-            self.command_ready.eq((count != COMMANDS - 1) & (self.fault == Fault.NONE)),
-            push.eq(self.command_valid & self.command_ready),
-            load.eq((count != 0) & (~active_valid | self.finished)),
-        ]
-        m.d.sync += count.eq(count + push - load)
-        for i, slot in enumerate(waiting):
-            following = waiting[i + 1] if i + 1 < len(waiting) else None
-            with m.If(push & (count - load == i)):
-                m.d.sync += slot.eq(self.command)
-            if following is not None:
-                with m.Elif(load):
-                    m.d.sync += slot.eq(following)
-        c = active.command
-        head = waiting[0].command
+        head, active, active_valid = self._commands(m, load)
+        c = active
 
-        is_embed = c.opcode == Opcode.EMBED
-        is_store = (c.opcode == Opcode.STORE_KEYS) | (c.opcode == Opcode.STORE_VALUES)
         stored = Signal(range(COMMANDS + 1))
-        beats_left = Signal(12 + 8)
-        row_beats = Signal(12 + 8)
-        subrows_left, rows_left = Signal(7), Signal(7)
-        # Wide enough that no program makes an address wrap round into range.
-        multiplier, index, limit = Signal(22), Signal(25), Signal(18)
-        slot, row_slot, maximum = Signal(20), Signal(20), Signal(15)
-        destination, sub_base, row_base = Signal(25), Signal(25), Signal(25)
+        tile_beats = max(config.row_beats, config.column_beats)
+        beats_left = Signal(len(c.tiles) + (tile_beats - 1).bit_length(), reset_less=True)
+        row_first = Signal(reset_less=True)
+        subrows_left, rows_left = Signal(7, reset_less=True), Signal(7, reset_less=True)
+        # With a bit more than the operands: a sum past the memory is seen before it wraps, since
+        # each address is checked before the next one is computed.
+        multiplier = Signal(len(c.scale) + 1, reset_less=True)
+        slots, slot_bits = c.row_scale, MATRIX_DESCRIPTORS["row_scale"][0]
+        slot_stride = slots[slot_bits:]
+        slot, row_slot = (Signal(slot_bits + 1, name=name, reset_less=True)
+                          for name in ("slot", "row_slot"))
+        maximum = Signal(len(c.maximum) + 1, reset_less=True)
+        destination, sub_base, row_base = (
+            Signal(len(c.dst) + 1, name=name, reset_less=True)
+            for name in ("destination", "sub_base", "row_base"))
+        # Outputs of this row that are not masked, and those of them from this beat on.
+        limit, seen_left = (Signal(len(c.limit) + 1, name=name, reset_less=True)
+                            for name in ("limit", "seen_left"))
+        lane_bits = (config.lanes - 1).bit_length()
 
         last_beat = beats_left == 1
         last_subrow = subrows_left == 1
         last_row = rows_left == 1
+        next_destination = Signal.like(destination)
+        next_slot = Signal.like(slot)
+        next_limit = Signal.like(limit)
+        row_ends = Signal()
         m.d.comb += [
-            self.token_scale.eq(c.token_scale),
-            self.paces_sampler.eq((c.opcode == Opcode.MATMUL)
-                                  & (c.destination == Destination.LOGITS)),
+            self.token_scale.eq(slots),
+            self.paces_sampler.eq(~c.is_embed & ~c.is_store & (c.destination == Destination.LOGITS)),
+            row_ends.eq(last_beat & last_subrow),
+            next_destination.eq(
+                Mux(last_beat, Mux(last_subrow, row_base, sub_base), destination)
+                + Mux(last_beat, Mux(last_subrow, c.dst_row_stride, c.dst_sub_stride), 1)),
+            next_slot.eq(Mux(last_subrow, row_slot, slot) + Mux(last_subrow, slot_stride, 1)),
+            next_limit.eq(limit + last_subrow),
         ]
-        with m.If(self.step & active_valid):
+        stepping = Signal()
+        m.d.comb += stepping.eq(self.step & active_valid)
+        with m.If(stepping):
             m.d.sync += [
-                beats_left.eq(beats_left - 1), multiplier.eq(multiplier + 1),
-                destination.eq(destination + 1), index.eq(index + config.lanes),
+                beats_left.eq(Mux(last_beat, self._beats(c), beats_left - 1)), row_first.eq(last_beat),
+                multiplier.eq(Mux(last_beat, c.scale, multiplier + 1)),
+                destination.eq(next_destination),
+                seen_left.eq(Mux(last_beat, next_limit, Mux(
+                    seen_left[lane_bits:].any(), seen_left - config.lanes, 0))),
             ]
             with m.If(last_beat):
                 m.d.sync += [
-                    beats_left.eq(row_beats), multiplier.eq(c.scale), index.eq(0),
-                    maximum.eq(maximum + 1), slot.eq(slot + 1),
-                    subrows_left.eq(subrows_left - 1),
-                    destination.eq(sub_base + c.dst_sub_stride),
-                    sub_base.eq(sub_base + c.dst_sub_stride),
+                    maximum.eq(maximum + 1), slot.eq(next_slot), sub_base.eq(next_destination),
+                    subrows_left.eq(Mux(last_subrow, c.subrows, subrows_left - 1)),
+                    limit.eq(next_limit),
                 ]
-                with m.If(last_subrow):
-                    m.d.sync += [
-                        subrows_left.eq(Mux(is_embed, 1, c.subrows)),
-                        rows_left.eq(rows_left - 1), limit.eq(limit + 1),
-                        destination.eq(row_base + c.dst_row_stride),
-                        sub_base.eq(row_base + c.dst_row_stride),
-                        row_base.eq(row_base + c.dst_row_stride),
-                        slot.eq(row_slot + c.row_scale_stride),
-                        row_slot.eq(row_slot + c.row_scale_stride),
-                    ]
+            with m.If(row_ends):
+                m.d.sync += [row_base.eq(next_destination), row_slot.eq(next_slot),
+                             rows_left.eq(rows_left - 1)]
         m.d.comb += [
             self.finished.eq(active_valid & Mux(
-                is_store, stored != 0, self.step & last_beat & last_subrow & last_row)),
-            self.finished_event.eq(active.signal),
-            self.finished_statistic.eq(~is_store & (c.statistic != Statistic.NONE)),
+                c.is_store, stored != 0, self.step & row_ends & last_row)),
+            self.finished_event.eq(c.signal),
+            self.finished_statistic.eq(~c.is_store & (c.statistic != Statistic.NONE)),
         ]
-        m.d.sync += stored.eq(stored + self.stored - (self.finished & is_store))
-        with m.If(self.finished):
-            m.d.sync += active_valid.eq(0)
+        m.d.sync += stored.eq(stored + self.stored - (self.finished & c.is_store))
         with m.If(load):
-            beats = Mux(head.opcode == Opcode.EMBED,
-                        head.k_tiles << (config.row_beats - 1).bit_length(),
-                        head.n_tiles << (config.column_beats - 1).bit_length())
             m.d.sync += [
-                active.eq(waiting[0]), active_valid.eq(1), beats_left.eq(beats),
-                row_beats.eq(beats), rows_left.eq(head.rows),
-                subrows_left.eq(Mux(head.opcode == Opcode.EMBED, 1, head.subrows)),
-                multiplier.eq(head.scale), index.eq(0), limit.eq(head.limit),
-                slot.eq(head.row_scale), row_slot.eq(head.row_scale), maximum.eq(head.maximum),
+                beats_left.eq(self._beats(head)), row_first.eq(1), rows_left.eq(head.rows),
+                subrows_left.eq(head.subrows), multiplier.eq(head.scale),
+                limit.eq(head.limit), seen_left.eq(head.limit),
+                slot.eq(head.row_scale[:slot_bits]), row_slot.eq(head.row_scale[:slot_bits]),
+                maximum.eq(head.maximum),
                 destination.eq(head.dst), sub_base.eq(head.dst), row_base.eq(head.dst),
             ]
 
-        # Masked lanes: those at and beyond `limit`.
-        remaining = Signal(range(config.lanes + 1))
-        lanes_bits = (config.lanes - 1).bit_length()
-        above = limit > index
-        distance = (limit - index)[:18]
-        m.d.comb += remaining.eq(Mux(
-            ~above, 0, Mux(distance[lanes_bits:].any(), config.lanes, distance[:lanes_bits])))
-        masked = Cat(*(c.masked & (remaining <= i) for i in range(config.lanes)))
+        problem = self._problem(m, c, destination, multiplier, slot, maximum)
+        stopped = Signal()
+        with m.If(stepping & (problem != Fault.NONE) & ~stopped):
+            m.d.sync += [stopped.eq(1), self.fault.eq(problem), self.fault_pc.eq(c.pc)]
+        m.d.comb += [
+            self.beat_valid.eq(stepping & (problem == Fault.NONE) & ~stopped),
+            self.beat.embed.eq(c.is_embed),
+            self.beat.row_first.eq(row_first), self.beat.row_last.eq(last_beat),
+            self.beat.multiplier.eq(multiplier), self.beat.row_scale.eq(slot),
+            self.beat.shift.eq(c.shift), self.beat.destination.eq(c.destination),
+            self.beat.address.eq(destination), self.beat.statistic.eq(c.statistic),
+            self.beat.maximum.eq(maximum),
+            self.beat.seen.eq(Mux(
+                ~c.masked | seen_left[lane_bits:].any(), config.lanes, seen_left[:lane_bits])),
+        ]
+        return m
 
+    def _beats(self, command: data.View) -> Value:
+        """Return the beats of a command's row."""
+        row_shift = (self.config.row_beats - 1).bit_length()
+        column_shift = (self.config.column_beats - 1).bit_length()
+        return Mux(command.is_embed, command.tiles << row_shift, command.tiles << column_shift)
+
+    def _commands(self, m: Module, load: Signal) -> tuple[data.View, data.View, Signal]:
+        """Make the waiting and the active command; return them, and whether one is active."""
+        layout = _command_layout(self.config)
+        waiting, active = (Signal(layout, name=name, reset_less=True)
+                           for name in ("waiting", "active"))
+        waiting_valid, active_valid = Signal(), Signal()
+        m.d.comb += [
+            self.command_ready.eq(~waiting_valid & (self.fault == Fault.NONE)),
+            load.eq(waiting_valid & (~active_valid | self.finished)),
+        ]
+        with m.If(self.command_valid & self.command_ready):
+            m.d.sync += [waiting.as_value().eq(self._incoming(layout)), waiting_valid.eq(1)]
+        with m.Elif(load):
+            m.d.sync += waiting_valid.eq(0)
+        with m.If(load):
+            m.d.sync += [active.eq(waiting), active_valid.eq(1)]
+        with m.Elif(self.finished):
+            m.d.sync += active_valid.eq(0)
+        return waiting, active, active_valid
+
+    def _incoming(self, layout: data.StructLayout) -> Value:
+        """Return the command at ``command`` in the drain's layout."""
+        command = self.command.command
+        is_embed = command.opcode == Opcode.EMBED
+        fields = {
+            "is_embed": is_embed,
+            "is_store": ((command.opcode == Opcode.STORE_KEYS)
+                         | (command.opcode == Opcode.STORE_VALUES)),
+            "destination": command.destination, "statistic": command.statistic,
+            "masked": command.masked, "tiles": Mux(is_embed, command.k_tiles, command.n_tiles),
+            "subrows": Mux(is_embed, 1, command.subrows),
+            "row_scale": Mux(is_embed, command.token_scale, Cat(
+                command.row_scale, command.row_scale_stride)),
+            "pc": self.command.pc, "signal": self.command.signal,
+            **{name: _clamp(command[name], bits)
+               for name, bits in _operand_bits(self.config).items()},
+        }
+        # In the layout's order, each as wide as its field.
+        return Cat(*(Cat(fields[name], Const(0, field.width))[:field.width]
+                     for name, field in layout))
+
+    def _problem(self, m: Module, c: data.View, destination: Value, multiplier: Value, slot: Value,
+                 maximum: Value) -> Signal:
+        """Return what is wrong with the current beat's addresses."""
+        config = self.config
         sizes = {
             Destination.RESULT: (config.result_beats, Fault.RESULT_ADDRESS),
             Destination.OUTPUT: (config.output_words * config.row_beats, Fault.OUTPUT_ADDRESS),
@@ -152,7 +238,6 @@ class DrainCounter(wiring.Component):
             Destination.LOGITS: (config.residual_beats, Fault.RESIDUAL_ADDRESS),
         }
         problem = Signal(Fault)
-        stepping = self.step & active_valid
         with m.Switch(c.destination):
             for kind, (size, cause) in sizes.items():
                 with m.Case(kind):
@@ -162,25 +247,7 @@ class DrainCounter(wiring.Component):
                 m.d.comb += problem.eq(Fault.ILLEGAL_INSTRUCTION)
         with m.If(multiplier >= config.multiplier_beats):
             m.d.comb += problem.eq(Fault.MULTIPLIER_ADDRESS)
-        with m.If((~is_embed & (slot >= config.row_slots))
+        with m.If((~c.is_embed & (slot >= config.row_slots))
                   | ((c.statistic != Statistic.NONE) & (maximum >= config.row_slots))):
             m.d.comb += problem.eq(Fault.ROW_SLOT)
-        with m.If(stepping & (problem != Fault.NONE) & (self.fault == Fault.NONE)):
-            m.d.sync += [self.fault.eq(problem), self.fault_pc.eq(active.pc)]
-
-        to_residual = ((c.destination == Destination.RESIDUAL_SET)
-                       | (c.destination == Destination.RESIDUAL_ADD)
-                       | (c.destination == Destination.LOGITS))
-        m.d.comb += [
-            self.beat.valid.eq(stepping), self.beat.embed.eq(is_embed),
-            self.beat.suppressed.eq((problem != Fault.NONE) | (self.fault != Fault.NONE)),
-            self.beat.row_first.eq(beats_left == row_beats), self.beat.row_last.eq(last_beat),
-            self.beat.multiplier.eq(multiplier), self.beat.row_scale.eq(slot),
-            self.beat.shift.eq(c.shift), self.beat.destination.eq(c.destination),
-            self.beat.destination_beat.eq(destination),
-            self.beat.adds.eq(c.destination == Destination.RESIDUAL_ADD),
-            self.beat.to_residual.eq(to_residual), self.beat.statistic.eq(c.statistic),
-            self.beat.maximum.eq(maximum), self.beat.masked.eq(masked),
-            self.beat.limit.eq(Mux(c.masked, limit[:17], (1 << 17) - 1)),
-        ]
-        return m
+        return problem

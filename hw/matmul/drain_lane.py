@@ -1,83 +1,153 @@
-"""One lane of the drain: INT32 accumulator to requantized integer (docs/numerics.md, section 2)."""
+"""One lane of the drain: INT32 accumulators to requantized integers (docs/numerics.md, section 2)."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.control.isa import Destination
+from hw.config import ChipletConfig
+from hw.control.isa import MATRIX_DESCRIPTORS, Destination
+from hw.matmul.booth_product import BoothProduct
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
 
 MULTIPLIER_BITS = 16
 MANTISSA_BITS = 8
 SHIFT_BITS = 6
 RESIDUAL_BITS = 24
-#: Accumulator times multiplier, and that times the mantissa (both factors unsigned).
-PRODUCT_BITS = ACCUMULATOR_BITS + MULTIPLIER_BITS
-SCALED_BITS = PRODUCT_BITS + MANTISSA_BITS
+#: Multiplier times mantissa, both unsigned.
+SCALE_BITS = MULTIPLIER_BITS + MANTISSA_BITS
+#: Widest result: a logit.
+VALUE_BITS = 32
+
+
+def sum_bits(config: ChipletConfig) -> int:
+    """Return the bits of an accumulator that can differ from its sign.
+
+    The inputs of a sum are words of one memory that follow each other; the largest product of
+    two of its int8 numbers is 2**14.
+    """
+    words = min(max(config.activation_words, config.output_words),
+                (1 << MATRIX_DESCRIPTORS["k_tiles"][0]) - 1)
+    return min(ACCUMULATOR_BITS, (words * config.rows << 14).bit_length() + 1)
+
+
+def shift_right(m: Module, value: Value, shift: Value) -> tuple[Value, Value]:
+    """Return ``value >> shift``, ``VALUE_BITS + 1`` bits of it, and whether higher ones matter.
+
+    The second is 1 if any bit that is cut off at the top differs from the sign. Each of the
+    shifter's levels keeps only what a later one can still bring down.
+    """
+    sign = value[-1]
+    bits: Sequence[Value] = list(value)
+    lost = []
+    for level in reversed(range(len(shift))):
+        amount, kept = 1 << level, VALUE_BITS + (1 << level)
+        lost.append((Cat(*bits[kept:]) != sign.replicate(max(len(bits) - kept, 0)))
+                    & ~shift[level])
+        shifted = Signal(min(len(bits), kept), name=f"shifted_{level}")
+        m.d.comb += shifted.eq(
+            Mux(shift[level], Cat(*bits[amount:], sign.replicate(amount)), Cat(*bits)))
+        bits = list(shifted)
+    return Cat(*bits), Cat(*lost).any()
 
 
 class DrainLane(wiring.Component):
     """``round_shift(accumulator * multiplier * mantissa, shift)``, saturated to the destination.
 
-    Ports: ``accumulator``, ``multiplier``, ``mantissa`` in one cycle; ``shift_coarse`` (the upper
-    three bits of the shift) four cycles later, ``shift_fine`` (the lower three) five,
-    ``destination`` six; ``value`` and ``clipped`` seven cycles later.
-    Latency: 7 cycles. Throughput: 1 per cycle. Backpressure: none.
-    Numerics: exact product of 56 bits, round half up, saturation to +-127, 16, 24 or 32 bits.
+    Ports: ``sums`` with ``load_sums``: this lane's accumulators of a vector, one per beat;
+    ``bytes`` with ``load_bytes``: the same of a column; ``advance``: the vector's next beat takes the
+    place of this one, not before the cycle after the load; ``multiplier`` and ``mantissa`` of a beat:
+    in the cycle before its accumulator is in place; ``shift`` two cycles after these,
+    ``destination`` three, and with it ``hide``: the least 16-bit number instead of the result;
+    ``value`` and ``clipped`` four cycles after them, from registers.
+    Latency: 4 cycles. Throughput: one beat per cycle. Backpressure: none.
+    Numerics: exact product, round half up, saturation to +-127, 16, 24 or 32 bits.
     """
 
-    LATENCY = 7
-    SHIFT_COARSE_DELAY = 4
-    SHIFT_FINE_DELAY = 5
-    DESTINATION_DELAY = 6
+    LATENCY = 4
+    SHIFT_DELAY = 2
+    DESTINATION_DELAY = 3
 
-    accumulator: In(signed(ACCUMULATOR_BITS))
-    multiplier: In(MULTIPLIER_BITS)
-    mantissa: In(MANTISSA_BITS)
-    shift_coarse: In(3)
-    shift_fine: In(3)
-    destination: In(Destination)
-    value: Out(signed(32))
-    clipped: Out(1)
+    def __init__(self, config: ChipletConfig) -> None:
+        self.config = config
+        super().__init__({
+            "sums": In(ACCUMULATOR_BITS * config.column_beats), "load_sums": In(1),
+            "bytes": In(8 * config.row_beats), "load_bytes": In(1), "advance": In(1),
+            "multiplier": In(MULTIPLIER_BITS), "mantissa": In(MANTISSA_BITS),
+            "shift": In(SHIFT_BITS), "destination": In(Destination), "hide": In(1),
+            "value": Out(signed(VALUE_BITS)), "clipped": Out(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        half = ACCUMULATOR_BITS // 2
+        bits = sum_bits(self.config)
+        accumulator = self._beats(m, bits)
 
-        def stage(name: str, bits: int, value: object) -> Signal:
-            register = Signal(signed(bits), name=name, reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
+        # 0: multiplier times mantissa. 1: times the accumulator, but for the last addition.
+        scale = Signal(SCALE_BITS, reset_less=True)
+        m.submodules.scale = product = BoothProduct(MULTIPLIER_BITS + 1, MANTISSA_BITS)
+        m.d.comb += [product.a.eq(self.multiplier), product.b.eq(self.mantissa)]
+        m.d.sync += scale.eq(product.high + product.low)
+        partial = [Signal(bits + SCALE_BITS, name=f"partial_{i}", reset_less=True)
+                   for i in range(2)]
+        m.submodules.product = product = BoothProduct(bits, SCALE_BITS)
+        m.d.comb += [product.a.eq(accumulator), product.b.eq(scale)]
+        m.d.sync += [partial[0].eq(product.high), partial[1].eq(product.low)]
 
-        # 32 x 16 as two 16 x 16 products, so that no stage is longer than a multiplier.
-        low = stage("low", half + MULTIPLIER_BITS + 1, self.accumulator[:half] * self.multiplier)
-        high = stage("high", half + MULTIPLIER_BITS,
-                     self.accumulator[half:].as_signed() * self.multiplier)
-        mantissa_1 = Signal(MANTISSA_BITS, reset_less=True)
-        mantissa_2 = Signal(MANTISSA_BITS, reset_less=True)
-        m.d.sync += [mantissa_1.eq(self.mantissa), mantissa_2.eq(mantissa_1)]
-        product = stage("product", PRODUCT_BITS, low + (high << half))
-        scaled_low = stage("scaled_low", PRODUCT_BITS + 4, product * mantissa_2[:4])
-        scaled_high = stage("scaled_high", PRODUCT_BITS + 4, product * mantissa_2[4:])
-        scaled = stage("scaled", SCALED_BITS, scaled_low + (scaled_high << 4))
-        # One extra bit below the point keeps what rounding half up needs.
-        doubled = scaled << 1
-        coarse = stage("coarse", SCALED_BITS + 1, doubled >> (self.shift_coarse << 3))
-        rounded = stage("rounded", SCALED_BITS, ((coarse >> self.shift_fine) + 1) >> 1)
+        # 2: that addition, and the shift. A bit below the point keeps what rounding half up needs.
+        doubled = Signal(bits + SCALE_BITS + 1)
+        m.d.comb += doubled[1:].eq(partial[0] + partial[1])
+        shifted, lost = shift_right(m, doubled, self.shift)
+        value = Signal(VALUE_BITS + 1, reset_less=True)
+        sign, outside = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [value.eq(shifted), sign.eq(doubled[-1]), outside.eq(lost)]
 
-        with m.Switch(self.destination):
-            for destinations, bits, low_bound in (
-                ((Destination.OUTPUT,), 8, -127),
-                ((Destination.RESULT,), 16, None),
-                ((Destination.RESIDUAL_SET, Destination.RESIDUAL_ADD), RESIDUAL_BITS, None),
-                ((Destination.LOGITS,), 32, None),
-            ):
-                high_bound = (1 << (bits - 1)) - 1
-                low_bound = -high_bound - 1 if low_bound is None else low_bound
-                over, under = rounded > high_bound, rounded < low_bound
-                with m.Case(*destinations):
-                    m.d.sync += [
-                        self.value.eq(Mux(over, high_bound, Mux(under, low_bound, rounded))),
-                        self.clipped.eq(over | under),
-                    ]
+        # 3: round and saturate.
+        rounded = Signal(VALUE_BITS + 1)
+        m.d.comb += rounded.eq(Cat(value[1:], sign) + value[0])
+        self._saturate(m, rounded, sign, outside)
         return m
+
+    def _beats(self, m: Module, bits: int) -> Signal:
+        """Hold the accumulators of a vector, and return that of the current beat."""
+        beats = max(self.config.column_beats, self.config.row_beats)
+        held = [Signal(bits, name=f"held_{i}", reset_less=True) for i in range(beats)]
+        for i, register in enumerate(held):
+            sums = self.sums.word_select(i, ACCUMULATOR_BITS)[:bits]
+            byte = self.bytes.word_select(i, 8)
+            if i + 1 < beats:
+                with m.If(self.advance):
+                    m.d.sync += register.eq(held[i + 1])
+            if i < self.config.column_beats:
+                with m.If(self.load_sums):
+                    m.d.sync += register.eq(sums)
+            if i < self.config.row_beats:
+                with m.If(self.load_bytes):
+                    m.d.sync += register.eq(Cat(byte, byte[-1].replicate(bits - 8)))
+        return held[0]
+
+    def _saturate(self, m: Module, rounded: Signal, sign: Signal, outside: Signal) -> None:
+        def overflows(bits: int) -> Value:
+            above = rounded[bits - 1:]
+            return above.any() & ~above.all()
+
+        is_output = self.destination == Destination.OUTPUT
+        is_result = self.destination == Destination.RESULT
+        is_logits = self.destination == Destination.LOGITS
+        least_byte = rounded[7:].all() & ~rounded[:7].any()
+        clip = Signal()
+        m.d.comb += clip.eq(outside | Mux(
+            is_output, overflows(8) | least_byte, Mux(is_result, overflows(16), Mux(
+                is_logits, overflows(32), overflows(RESIDUAL_BITS)))))
+        # The limit has the sign from the destination's top bit on, and its complement below.
+        negative = sign | self.hide
+        below = ~negative
+        limit = Cat(
+            below | is_output, below.replicate(6), Mux(is_output, negative, below).replicate(8),
+            Mux(is_output | is_result, negative, below).replicate(8),
+            Mux(is_logits, below, negative).replicate(8), negative)
+        m.d.sync += [
+            self.value.eq(Mux(clip | self.hide, limit, rounded[:VALUE_BITS])),
+            self.clipped.eq(clip),
+        ]

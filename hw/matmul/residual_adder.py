@@ -2,91 +2,107 @@
 
 import itertools
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from hw.arithmetic import saturate
 from hw.config import ChipletConfig
 from hw.emit import instantiate
-from hw.matmul.drain_lane import RESIDUAL_BITS
+from hw.matmul.drain_lane import RESIDUAL_BITS, VALUE_BITS
 
 #: Beats back whose sum a read may have missed.
 HAZARDS = 3
 
 
 class ResidualLane(wiring.Component):
-    """One lane of the adder: its sum, and the last three for forwarding.
+    """One lane of the adder: its sum, and those of the last beats for forwarding.
 
-    Ports: ``drained``, ``old``, ``adds`` -> ``total`` in the next cycle; ``newer``: bit i says that
-    the sum of i + 1 beats ago replaces ``old``; ``clipped``: at once.
+    Ports: ``drained``; ``base``: one bit for each number that may be added to it, the memory's
+    ``old`` one or the sum of 1, 2, 3 beats ago, none set if nothing is; ``total`` in the next
+    cycle, and ``clipped``: the addition was.
     """
 
-    drained: In(signed(32))
+    drained: In(signed(VALUE_BITS))
     old: In(signed(RESIDUAL_BITS))
-    adds: In(1)
-    newer: In(HAZARDS)
-    total: Out(signed(32))
+    base: In(1 + HAZARDS)
+    total: Out(signed(VALUE_BITS))
     clipped: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        recent = [self.total, *(Signal(signed(32), name=f"recent_{i}", reset_less=True)
+        recent = [self.total, *(Signal(signed(RESIDUAL_BITS), name=f"recent_{i}", reset_less=True)
                                 for i in range(1, HAZARDS))]
         m.d.sync += [older.eq(newer) for newer, older in itertools.pairwise(recent)]
+        choices: list[Value] = [
+            Mux(chosen, number[:RESIDUAL_BITS], 0)
+            for chosen, number in zip(self.base, (self.old, *recent), strict=True)]
         base = Signal(signed(RESIDUAL_BITS))
-        m.d.comb += base.eq(self.old)
-        for i in reversed(range(HAZARDS)):
-            with m.If(self.newer[i]):
-                m.d.comb += base.eq(recent[i])
-        total, clipped = saturate(m, base + self.drained, RESIDUAL_BITS, "saturated")
-        m.d.comb += self.clipped.eq(clipped & self.adds)
-        m.d.sync += self.total.eq(Mux(self.adds, total, self.drained))
+        m.d.comb += base.eq((choices[0] | choices[1]) | (choices[2] | choices[3]))
+
+        # Where something is added, `drained` has 24 bits; else it passes unchanged.
+        total = Signal(signed(RESIDUAL_BITS + 1))
+        m.d.comb += total.eq(base + self.drained[:RESIDUAL_BITS].as_signed())
+        sign = total[-1]
+        clip = Signal()
+        m.d.comb += clip.eq(self.base.any() & (sign != total[-2]))
+        low = Mux(clip, Cat((~sign).replicate(RESIDUAL_BITS - 1), sign), total[:RESIDUAL_BITS])
+        high = Mux(self.base.any(), sign.replicate(VALUE_BITS - RESIDUAL_BITS),
+                   self.drained[RESIDUAL_BITS:])
+        m.d.sync += [self.total.eq(Cat(low, high)), self.clipped.eq(clip)]
         return m
 
 
 class ResidualAdder(wiring.Component):
     """Adds a drained beat to the residual beat of the same address, saturating to 24 bits.
 
-    Ports: ``drained``: L values; ``old``: the residual memory's output for this beat, whose read
-    was requested ``READ_AHEAD`` cycles before ``drained``; ``adds``: add (else pass ``drained``);
-    ``writes``: the sums go to the residual memory; ``beat``: address; ``sums``: L values, one cycle
-    later, to be written in that cycle; ``clipped``: one bit per lane, with ``drained``.
+    Ports: ``beat`` with ``adds`` and ``writes``: the address, ``READ_AHEAD`` cycles before
+    ``drained``: the beat is to be added to (else ``drained`` passes), or is to be written, and the
+    read is requested in that cycle; ``old``: the residual memory's output; ``drained``: L values;
+    ``sums``: L values, one cycle later, to be written in that cycle; ``clipped``: a bit per lane,
+    with ``sums``. All outputs are registers.
     Beats of one address that follow within three cycles get the newer value by forwarding, since
-    their read came before the write.
+    their read is not later than the write.
     """
 
     #: Read request to sum: SRAM, register.
     READ_AHEAD = 2
 
-    def __init__(self, config: ChipletConfig) -> None:
+    def __init__(self, config: ChipletConfig, address_bits: int) -> None:
         self.config = config
-        lanes = ArrayLayout(signed(32), config.lanes)
+        lanes = ArrayLayout(signed(VALUE_BITS), config.lanes)
         super().__init__({
-            "drained": In(lanes), "old": In(32 * config.lanes), "adds": In(1), "writes": In(1),
-            "beat": In(16), "sums": Out(lanes), "clipped": Out(config.lanes),
+            "drained": In(lanes), "old": In(VALUE_BITS * config.lanes), "adds": In(1),
+            "writes": In(1), "beat": In(address_bits), "sums": Out(lanes),
+            "clipped": Out(config.lanes),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        old = Signal(32 * self.config.lanes, reset_less=True)
+        old = Signal(VALUE_BITS * self.config.lanes, reset_less=True)
         m.d.sync += old.eq(self.old)
 
         # The newest beat of the same address wins.
-        recent = [(Signal(16, name=f"recent_beat_{i}"), Signal(name=f"recent_writes_{i}"))
-                  for i in range(HAZARDS)]
-        m.d.sync += [recent[0][0].eq(self.beat), recent[0][1].eq(self.writes)]
-        for newer, older in itertools.pairwise(recent):
-            m.d.sync += [older[0].eq(newer[0]), older[1].eq(newer[1])]
-        hits = Cat(*(writes & (beat == self.beat) for beat, writes in recent))
+        recent = [(Signal(len(self.beat), name=f"recent_beat_{i}", reset_less=True),
+                   Signal(name=f"recent_writes_{i}")) for i in range(HAZARDS)]
+        for (newer_beat, newer_writes), (beat, writes) in itertools.pairwise(
+                [(self.beat, self.writes), *recent]):
+            m.d.sync += [beat.eq(newer_beat), writes.eq(newer_writes)]
+        hits = [Signal(name=f"hit_{i}") for i in range(HAZARDS)]
+        adds = Signal()
+        m.d.sync += [adds.eq(self.adds), *(
+            hit.eq(writes & (beat == self.beat))
+            for hit, (beat, writes) in zip(hits, recent, strict=True))]
+        base = Signal(1 + HAZARDS)
+        m.d.sync += base.eq(Mux(adds, Cat(
+            ~Cat(hits).any(), hits[0], hits[1] & ~hits[0], hits[2] & ~hits[1] & ~hits[0]), 0))
 
         for i in range(self.config.lanes):
             lane = ResidualLane()
             instantiate(m, f"lane_{i}", "tessera_residual_lane", lane, platform)
             m.d.comb += [
-                lane.drained.eq(self.drained[i]), lane.adds.eq(self.adds), lane.newer.eq(hits),
-                lane.old.eq(old.word_select(i, 32)[:RESIDUAL_BITS]),
+                lane.drained.eq(self.drained[i]), lane.base.eq(base),
+                lane.old.eq(old.word_select(i, VALUE_BITS)[:RESIDUAL_BITS]),
                 self.sums[i].eq(lane.total), self.clipped[i].eq(lane.clipped),
             ]
         return m

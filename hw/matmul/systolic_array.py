@@ -25,12 +25,16 @@ class SystolicArray(wiring.Component):
     one column (``column``); ``activations``: R signed bytes, two cycles after a read wave, with a
     column-write wave; ``store``: direct write to one bank while no wave is in the array.
     ``sums`` with ``sums_valid``: C accumulators (INT32) of a vector whose last tile is in, valid
-    for one cycle; ``column_bytes`` with ``column_valid``: R bytes.
+    for one cycle; ``column_bytes`` with ``column_valid``: R bytes. Each is announced ``NOTICE``
+    cycles before, by ``sums_soon`` and ``column_soon``.
 
     Latency: ``steps + 4`` cycles from the last wave to ``sums_valid``; ``steps + 2`` from a column
     read to ``column_valid``. Throughput: one wave per cycle. Backpressure: none.
     Numerics: exact while |sum| < 2**31 (the compiler checks K * 127 * 127).
     """
+
+    #: Cycles from ``sums_soon`` to ``sums_valid``, and from ``column_soon`` to ``column_valid``.
+    NOTICE = 3
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
@@ -38,7 +42,8 @@ class SystolicArray(wiring.Component):
             "wave": In(wave_layout(config)), "tag": In(tag_layout()),
             "activations": In(8 * config.rows), "store": In(store_layout(config)),
             "sums": Out(ACCUMULATOR_BITS * config.columns), "sums_valid": Out(1),
-            "column_bytes": Out(8 * config.rows), "column_valid": Out(1),
+            "sums_soon": Out(1), "column_bytes": Out(8 * config.rows), "column_valid": Out(1),
+            "column_soon": Out(1),
         })
 
     @staticmethod
@@ -86,7 +91,13 @@ class SystolicArray(wiring.Component):
             tag = Signal(tag_layout(), name=f"tag_{i + 1}")
             m.d.sync += tag.eq(tags[-1])
             tags.append(tag)
-        m.d.comb += self.column_valid.eq(tags[self.column_latency(config)].column)
+        column, sums = self.column_latency(config), self.sums_latency(config)
+        m.d.comb += [
+            self.column_valid.eq(tags[column].column),
+            self.column_soon.eq(tags[column - self.NOTICE].column),
+            self.sums_soon.eq(tags[sums - self.NOTICE].valid & tags[sums - self.NOTICE].last),
+            self.sums_valid.eq(tags[sums].valid & tags[sums].last),
+        ]
         tag = tags[-2]
         for c in range(config.columns):
             total = Signal(signed(ACCUMULATOR_BITS), name=f"accumulator_{c}", reset_less=True)
@@ -94,6 +105,5 @@ class SystolicArray(wiring.Component):
                 m.d.sync += total.eq(
                     Mux(tag.first, 0, total) + partial.word_select(c, bits).as_signed())
             m.d.comb += self.sums.word_select(c, ACCUMULATOR_BITS).eq(total)
-        m.d.comb += self.sums_valid.eq(tags[-1].valid & tags[-1].last)
         return m
 

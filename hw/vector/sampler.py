@@ -15,16 +15,16 @@ TOKEN_BITS = 17
 
 
 def _group_layout(lanes: int) -> data.StructLayout:
-    """Return a group's place in its beat and vector, and the lanes with an id below the limit."""
+    """Return a group's place in its beat and vector, and its live lanes."""
     return data.StructLayout({"beat": 1, "first": 1, "last": 1, "live": lanes})
 
 
 class Sampler(wiring.Component):
-    """Chooses the next token: the largest logit, plus noise, of those with an id below the limit.
+    """Chooses the next token: the largest logit, plus noise, of the live lanes.
 
     Ports:
         ``beat_valid``, ``first``, ``last``: a beat of a vector is announced, its first, its last
-        one. ``limit``: ids from it on are ignored. The ids of a vector count up from 0.
+        one. ``live``: lanes of it from this one on are ignored. The ids of a vector count up from 0.
         ``logits``: signed(32) of each lane, LEAD cycles after their beat was announced.
         ``load_seed``, ``seed``: set the generator (0 counts as 1); ``draw``: step it, before a
         vector's first beat. ``temperature``: 0 is greedy; held while a vector is under way.
@@ -33,17 +33,18 @@ class Sampler(wiring.Component):
     Latency: ``latency(config)`` cycles from the announcement of the last beat to ``done``,
     whatever the data and the temperature.
     Throughput: a beat every ``lanes / sampler_lanes`` cycles; the caller keeps this distance.
-    Numerics: docs/numerics.md, section 8. Of equal values the lowest id wins. A vector without an
-    id below the limit gives token 0.
+    Numerics: docs/numerics.md, section 8. Of equal values the lowest id wins. A vector without a
+    live lane gives token 0.
     """
 
-    #: An id has its noise when its logit has been registered.
-    LEAD = GumbelNoise.LATENCY
+    #: Noise takes longer: logits wait for it.
+    LEAD = 6
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
         super().__init__({
-            "beat_valid": In(1), "first": In(1), "last": In(1), "limit": In(TOKEN_BITS),
+            "beat_valid": In(1), "first": In(1), "last": In(1),
+            "live": In(range(config.lanes + 1)),
             "logits": In(LOGIT_BITS * config.lanes),
             "load_seed": In(1), "seed": In(32), "draw": In(1), "temperature": In(16),
             "token": Out(TOKEN_BITS), "done": Out(1),
@@ -74,9 +75,10 @@ class Sampler(wiring.Component):
         before = Signal(_group_layout(lanes), name="group_before")
         m.d.comb += before.eq(
             delay(m, group, GumbelNoise.LATENCY - 1, "group", reset_less=True))
+        waiting = self._waiting(m)
         m.d.sync += [held.eq(before), logits.eq(logits >> (LOGIT_BITS * lanes))]
         with m.If(before.beat):
-            m.d.sync += logits.eq(self.logits)
+            m.d.sync += logits.eq(waiting)
 
         candidates = []
         for lane in range(lanes):
@@ -107,6 +109,18 @@ class Sampler(wiring.Component):
                      delay(m, valid, GumbelNoise.LATENCY + decided, "valid"),
                      delay(m, held, decided, "group_decided", reset_less=True))
         return m
+
+    def _waiting(self, m: Module) -> Value:
+        """Return the logits when their noise is there; each beat waits in as few registers as do."""
+        wait = GumbelNoise.LATENCY - self.LEAD
+        arrived = delay(m, self.beat_valid, self.LEAD, "arrived")
+        waiting = self.logits
+        for i in range(0, wait, self.beat_cycles):
+            register = Signal(len(self.logits), name=f"waiting_{i}", reset_less=True)
+            with m.If(arrived if i == 0 else delay(m, arrived, i, f"moved_{i}")):
+                m.d.sync += register.eq(waiting)
+            waiting = register
+        return waiting
 
     def _choose(self, m: Module, candidate: data.View, valid: Signal, group: Signal) -> None:
         """Keep the best of a vector's groups; count the groups for its id."""
@@ -149,16 +163,17 @@ class Sampler(wiring.Component):
         lanes, groups = self.config.sampler_lanes, self.beat_cycles
         lane_bits = lanes.bit_length() - 1
         count = Signal(TOKEN_BITS - lane_bits, reset_less=True)
-        limit = Signal(TOKEN_BITS, reset_less=True)
+        live = Signal(range(self.config.lanes + 1), reset_less=True)
         beat, first, last = (Signal(name=name, reset_less=True)
                              for name in ("beat_begins", "vector_begins", "vector_ends"))
         left = Signal(range(groups + 1))
         valid = Signal()
         m.d.comb += valid.eq(left != 0)
         with m.If(valid):
-            m.d.sync += [left.eq(left - 1), count.eq(count + 1), beat.eq(0), first.eq(0)]
+            m.d.sync += [left.eq(left - 1), count.eq(count + 1), beat.eq(0), first.eq(0),
+                         live.eq(Mux(live > lanes, live - lanes, 0))]
         with m.If(self.beat_valid):
-            m.d.sync += [left.eq(groups), limit.eq(self.limit), beat.eq(1), first.eq(self.first),
+            m.d.sync += [left.eq(groups), live.eq(self.live), beat.eq(1), first.eq(self.first),
                          last.eq(self.last)]
             with m.If(self.first):
                 m.d.sync += count.eq(0)
@@ -166,7 +181,7 @@ class Sampler(wiring.Component):
         group = Signal(_group_layout(lanes), name="group_announced")
         m.d.comb += [
             group.beat.eq(beat), group.first.eq(first), group.last.eq(last & (left == 1)),
-            group.live.eq(Cat(id_ < limit for id_ in ids)),
+            group.live.eq(Cat(live > lane for lane in range(lanes))),
         ]
         return valid, group, [id_[:16] for id_ in ids]
 
