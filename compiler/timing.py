@@ -10,13 +10,12 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from compiler.assembler import Instruction
 from compiler.image import ChipImage
 from compiler.sequencer import Sequencer, Step
 from hw.config import ChipletConfig
 from hw.control.isa import Condition, Destination, Opcode, Special
-from hw.control.queue import CommandQueue
-from hw.control.scoreboard import Scoreboard
-from hw.control.sequencer import Sequencer as SequencerHardware
+from hw.control.queue import CommandQueue, wait_bits
 from hw.matmul.drain import Drain
 from hw.matmul.drain_counter import COMMANDS
 from hw.matmul.systolic_array import SystolicArray
@@ -25,13 +24,16 @@ from hw.vector.schedule import next_command_cycles, vector_cycles
 
 #: What the cycle counter shows at the first instruction, and adds after a HALT.
 START_CYCLES = 2
-HALT_CYCLES = 2
-#: From a completion pulse to a SYNC, and to a waiting command, that has seen it.
-SYNC_CYCLES = 1
-EVENT_CYCLES = SYNC_CYCLES + Scoreboard.LATENCY
-#: From an instruction to its command at the queue's head, found ready; from one head to the next.
-QUEUE_CYCLES = CommandQueue.LATENCY + Scoreboard.LATENCY
-HEAD_CYCLES = 1 + Scoreboard.LATENCY
+HALT_CYCLES = 1
+#: Lost by a taken skip, loop-back or loop that is not entered.
+REDIRECT_CYCLES = 3
+#: From EMIT to the cycle counter at the token.
+EMIT_CYCLES = 2
+#: From a completion pulse to a wait that has seen it.
+EVENT_CYCLES = 2
+#: From an instruction, and from the previous command's pop, to its command ready at the head.
+QUEUE_CYCLES = CommandQueue.LATENCY
+SPACING_CYCLES = CommandQueue.SPACING
 #: Commands that the drain holds besides the one it drains.
 DRAIN_WAITING = COMMANDS - 1
 #: Last cycles of a store command, after its last activation read.
@@ -150,6 +152,8 @@ class _Run:
         self.token_ready = 0
         self.pops = {unit: deque([0] * (self.c.queue_depth + 1), self.c.queue_depth + 1)
                      for unit in ("matrix", "vector")}  # fmt: skip
+        outstanding = (1 << wait_bits(self.c)) - 1
+        self.dones = {unit: deque([0] * outstanding, outstanding) for unit in ("matrix", "vector")}
         self.phases = _phases(image)
         self.costs: dict[tuple[object, ...], tuple[int, int]] = {}
 
@@ -162,11 +166,11 @@ class _Run:
         i = step.instruction
         assert step.unit is not None
         # A place in the queue: the head lies in front of its `queue_depth` places.
-        self.now = max(self.now, self.pops[step.unit][0] + 1)
+        self.now = max(self.now, self.pops[step.unit][0] + 1, self.dones[step.unit][0] + 1)
         arrived = self.now + QUEUE_CYCLES
         completed, signaller = self.event((i["wait_a"], i["wait_b"]))
         seen = completed + EVENT_CYCLES
-        previous = self.pops[step.unit][-1] + HEAD_CYCLES
+        previous = self.pops[step.unit][-1] + SPACING_CYCLES
         ready = max(arrived, seen, previous)
         if step.unit == "matrix":
             matrix = self.matrix
@@ -192,6 +196,7 @@ class _Run:
             done = pop + done_after
             self.vector_free = pop + next_after
         self.pops[step.unit].append(pop)
+        self.dones[step.unit].append(done)
         if i["signal"]:
             known = self.events.get(i["signal"], (0, ""))
             self.events[i["signal"]] = max(known, (done, i.opcode.name))
@@ -211,13 +216,22 @@ class _Run:
         if step.unit is not None:
             self.command(step)
         elif i.opcode == Opcode.SYNC:
-            self.now = max(self.now, self.event((i["wait_a"], i["wait_b"]))[0] + SYNC_CYCLES)
+            self.now = max(self.now, self.event((i["wait_a"], i["wait_b"]))[0] + EVENT_CYCLES)
         elif i.opcode in (Opcode.EMIT, Opcode.DRAW) or (
             i.opcode == Opcode.HALT and i["condition"] == Condition.END_TOKEN.value
         ):
             self.now = max(self.now, self.token_ready)
-        self.now += 1 + (SequencerHardware.REDIRECT_CYCLES if step.taken else 0)
+        elif _takes_two_cycles(i):
+            self.now += 1
+        self.now += 1 + (REDIRECT_CYCLES if step.taken else 0)
         return i.opcode == Opcode.EMIT
+
+
+def _takes_two_cycles(i: Instruction) -> bool:
+    """Whether an instruction adds the immediate to an operand before it uses that."""
+    if i.opcode in (Opcode.SKIP, Opcode.HALT):
+        return i["condition"] not in (Condition.ALWAYS.value, Condition.END_TOKEN.value)
+    return i.opcode in (Opcode.SHR, Opcode.MIN)
 
 
 def _phases(image: ChipImage) -> list[str]:
@@ -242,7 +256,8 @@ def predict(image: ChipImage, *, prompt_tokens: int, tokens: int, start: int = 0
     last = 0
     while not sequencer.halted:
         if run.execute(sequencer.step()):
-            run.prediction.cycles_per_token.append(run.now - last)
-            last = run.now
+            counted = run.now + EMIT_CYCLES
+            run.prediction.cycles_per_token.append(counted - last)
+            last = counted
     run.prediction.total = run.now + HALT_CYCLES
     return run.prediction

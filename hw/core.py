@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.control.isa import (
+    MATRIX_DESCRIPTORS,
+    VECTOR_DESCRIPTORS,
     Fault,
     matrix_command_layout,
     vector_command_layout,
@@ -13,6 +15,7 @@ from hw.control.isa import (
 from hw.control.queue import PC_BITS, CommandQueue
 from hw.control.sequencer import Sequencer
 from hw.emit import instantiate
+from hw.host.memory_map import WRITABLE
 from hw.matmul.array_step import address_bits
 from hw.matmul.matrix_unit import MatrixUnit
 from hw.memory.shapes import memory_shapes
@@ -83,8 +86,8 @@ class Core(wiring.Component):
         for name, part in (("sequencer", sequencer), ("matrix_unit", matrix),
                            ("vector_unit", vector), ("sampler", sampler)):
             instantiate(m, name, f"tessera_{name}", part, platform)
-        matrix_queue = CommandQueue(matrix_command_layout(), config.queue_depth)
-        vector_queue = CommandQueue(vector_command_layout(), config.queue_depth)
+        matrix_queue = CommandQueue(matrix_command_layout(), config, MATRIX_DESCRIPTORS)
+        vector_queue = CommandQueue(vector_command_layout(), config, VECTOR_DESCRIPTORS)
         m.submodules.matrix_queue, m.submodules.vector_queue = matrix_queue, vector_queue
         memories = {}
         for name, shape in memory_shapes(config).items():
@@ -97,42 +100,31 @@ class Core(wiring.Component):
 
     def _control(self, m: Module, sequencer: Sequencer, matrix: MatrixUnit, vector: VectorUnit,
                  sampler: Sampler, matrix_queue: CommandQueue, vector_queue: CommandQueue) -> None:
-        vector_pc, vector_signal = Signal(PC_BITS), Signal(4)
-        vector_ready = Signal()
-        vector_head = vector_queue.head
-        healthy = sequencer.fault == Fault.NONE
+        vector_pc = Signal(PC_BITS, reset_less=True)
+        for queue, unit in ((matrix_queue, "matrix"), (vector_queue, "vector")):
+            m.d.comb += [
+                queue.entry.eq(getattr(sequencer, f"{unit}_entry")),
+                queue.push.eq(getattr(sequencer, f"{unit}_push")), queue.wait.eq(sequencer.wait),
+                getattr(sequencer, f"{unit}_full").eq(queue.full),
+                queue.matrix_done.eq(matrix.done), queue.vector_done.eq(vector.done),
+                queue.enable.eq(sequencer.fault == Fault.NONE),
+            ]
         m.d.comb += [
-            matrix_queue.entry.eq(sequencer.matrix_entry),
-            matrix_queue.push.eq(sequencer.matrix_push),
-            sequencer.matrix_full.eq(matrix_queue.full),
-            sequencer.matrix_waits.eq(matrix_queue.waits),
-            sequencer.matrix_valid.eq(matrix_queue.head_valid),
-            sequencer.matrix_pop.eq(matrix.pop), matrix_queue.pop.eq(matrix.pop),
-            matrix.head.eq(matrix_queue.head),
-            matrix.head_ready.eq(sequencer.matrix_ready & healthy),
-            sequencer.matrix_done.eq(matrix.done), sequencer.matrix_event.eq(matrix.event),
-            vector_queue.entry.eq(sequencer.vector_entry),
-            vector_queue.push.eq(sequencer.vector_push),
-            sequencer.vector_full.eq(vector_queue.full),
-            sequencer.vector_waits.eq(vector_queue.waits),
-            sequencer.vector_valid.eq(vector_queue.head_valid),
-            sequencer.vector_pop.eq(vector_queue.pop),
-            vector_ready.eq(sequencer.vector_ready & healthy),
-            vector.command.payload.eq(vector_head.command),
-            vector.command.valid.eq(vector_ready),
-            vector_queue.pop.eq(vector_ready & vector.command.ready),
-            sequencer.vector_done.eq(vector.done), sequencer.vector_event.eq(vector_signal),
+            matrix.head.eq(matrix_queue.head), matrix.head_ready.eq(matrix_queue.ready),
+            matrix_queue.pop.eq(matrix.pop),
+            vector.command.payload.eq(vector_queue.head.command),
+            vector.command.valid.eq(vector_queue.ready),
+            vector_queue.pop.eq(vector_queue.ready & vector.command.ready),
+            sequencer.matrix_done.eq(matrix.done), sequencer.vector_done.eq(vector.done),
             vector.epsilon.eq(self.epsilon),
         ]
         with m.If(vector_queue.pop):
-            m.d.sync += [vector_pc.eq(vector_head.pc),
-                         vector_signal.eq(vector_head.signal)]
+            m.d.sync += vector_pc.eq(vector_queue.head.pc)
         # One cycle behind the units, so that a queue's head has no moment of seeming idleness.
         idle = Signal()
         m.d.sync += idle.eq(
-            matrix.idle & ~vector.busy & ~matrix_queue.head_valid & ~vector_queue.head_valid
-            & ~sequencer.matrix_push & ~sequencer.vector_push
-            & ~matrix_queue.waiting & ~vector_queue.waiting)
+            matrix.idle & ~vector.busy & ~matrix_queue.occupied & ~vector_queue.occupied
+            & ~sequencer.matrix_push & ~sequencer.vector_push)
         m.d.comb += [
             sequencer.units_idle.eq(idle),
             sequencer.unit_fault.eq(matrix.fault), sequencer.unit_fault_pc.eq(matrix.fault_pc),
@@ -153,7 +145,7 @@ class Core(wiring.Component):
             sampler.load_seed.eq(self.start), sampler.seed.eq(self.seed),
             sampler.draw.eq(sequencer.draw), sampler.temperature.eq(self.temperature),
             sequencer.sampler_busy.eq(sampler_busy), sequencer.sampled_token.eq(sampler.token),
-            self.token.eq(sampler.token), self.token_event.eq(sequencer.token_event),
+            self.token.eq(sequencer.token_data), self.token_event.eq(sequencer.token_event),
         ]
         for name in ("start", "resume", "prompt_length", "token_limit", "start_position",
                      "end_token", "watchdog_cycles", "breakpoint", "breakpoint_enable",
@@ -165,8 +157,10 @@ class Core(wiring.Component):
         working = sequencer.running & ~sequencer.paused
         resting = working & ~matrix.issuing & ~matrix.paced & ~matrix.storing
         vector_resting = working & ~vector.busy
-        m.d.comb += [
-            self.idle.eq(idle & ~working & (sequencer.fault == Fault.NONE)), self.array_busy.eq(matrix.issuing),
+        m.d.comb += self.idle.eq(idle & ~working & (sequencer.fault == Fault.NONE))
+        # The counters see a cycle one later than it is.
+        m.d.sync += [
+            self.array_busy.eq(matrix.issuing),
             self.vector_busy.eq(vector.busy), self.matrix_paced.eq(matrix.paced),
             self.matrix_store.eq(matrix.storing),
             self.matrix_wait_event.eq(resting & matrix_queue.head_valid),
@@ -188,11 +182,12 @@ class Core(wiring.Component):
             m.d.comb += [
                 memory.read_address.eq(Mux(select, host(name, "address"), read[0])),
                 memory.read_enable.eq(Mux(select, host(name, "read_enable"), read[1])),
-                memory.write_address.eq(Mux(select, host(name, "address"), write[0])),
-                memory.write_mask.eq(Mux(select, host(name, "write_mask"), write[1])),
-                memory.write_data.eq(Mux(select, host(name, "write_data"), write[2])),
                 host(name, "read_data").eq(memory.read_data),
             ]
+            for port, unit in zip(("address", "mask", "data"), write, strict=True):
+                hosts = host(name, "address" if port == "address" else f"write_{port}")
+                m.d.comb += getattr(memory, f"write_{port}").eq(
+                    Mux(select, hosts, unit) if name in WRITABLE else unit)
 
         two_ports("activations", (matrix.activation_address, matrix.activation_enable),
                   (vector.activation_address, vector.activation_mask, vector.activation_data))
@@ -239,7 +234,8 @@ class Core(wiring.Component):
         m.d.comb += [vector.rope_data.eq(memories["rope"].read_data),
                      sequencer.program_data.eq(memories["program"].read_data)]
 
-        # Tokens: EMBED reads first, then EMIT writes, then the host.
+        # Tokens: EMBED reads first, then EMIT writes (a cycle later at most: EMBED takes longer from
+        # one read to the next), then the host.
         tokens = memories["tokens"]
         m.d.comb += [
             self.tokens_grant.eq(~matrix.token_enable & ~sequencer.token_write),

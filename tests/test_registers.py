@@ -151,6 +151,11 @@ def test_counters_carry() -> None:
                 moment = at if expected_at is None else expected_at
                 assert high << 32 | low == start + moment - begun, (name, delay)
                 seen.add((name, high))
+            await read(ctx, "CYCLES_LO")
+            await read(ctx, "TOKEN_CYCLES_LO")
+            ctx.set(counted.cycles_hi, 9)
+            high, _ = await read(ctx, "CYCLES_HI")
+            assert high == 9  # the one that was held is the other counter's
             ctx.set(counted.clear, 1)
             await tick(ctx)
             ctx.set(counted.clear, 0)

@@ -60,6 +60,6 @@ class AxiLiteDriver:
         return d.s_axil_rdata.value.to_unsigned()
 
     async def read_counter(self, name: str) -> int:
-        """Read a 64-bit counter."""
+        """Read a counter."""
         low = await self.read(f"{name.upper()}_LO")
         return low | await self.read(f"{name.upper()}_HI") << 32

@@ -11,7 +11,7 @@ from hw.matmul.matrix_unit import MatrixUnit
 from hw.memory.shapes import memory_shapes
 from hw.memory.sram import Sram
 
-_OWN_PORTS = ("head", "head_ready", "pop", "done", "event", "clipped", "idle", "issuing", "paced",
+_OWN_PORTS = ("head", "head_ready", "pop", "done", "clipped", "idle", "issuing", "paced",
               "storing", "fault", "fault_pc", "sampler_valid", "sampler_logits",
               "sampler_first", "sampler_last", "sampler_live")
 
@@ -24,7 +24,7 @@ class MatrixBench(wiring.Component):
         lanes = config.lanes
         super().__init__({
             "head": In(command_in_flight_layout()), "head_ready": In(1), "pop": Out(1),
-            "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)), "idle": Out(1),
+            "done": Out(1), "clipped": Out(range(2 * lanes + 1)), "idle": Out(1),
             "issuing": Out(1), "paced": Out(1), "storing": Out(1), "fault": Out(Fault),
             "fault_pc": Out(12), "sampler_valid": Out(1), "sampler_first": Out(1),
             "sampler_last": Out(1), "sampler_live": Out(range(lanes + 1)),

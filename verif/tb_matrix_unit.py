@@ -135,9 +135,7 @@ class Bench:
         self.last = command
         payload = {k: (v.value if hasattr(v, "value") else v) for k, v in command.items()}
         layout = command_in_flight_layout()
-        word = 0
-        for name, value in (("pc", pc), ("signal", 1)):
-            word |= value << layout[name].offset
+        word = pc << layout["pc"].offset
         inner = layout["command"]
         for name, value in payload.items():
             word |= value << (inner.offset + inner.shape[name].offset)

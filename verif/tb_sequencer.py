@@ -9,6 +9,7 @@ from cocotb.triggers import RisingEdge
 
 from compiler.assembler import Program
 from compiler.sequencer import Sequencer
+from hw.config import CONFIGS, ChipletConfig
 from hw.control.isa import (
     MATRIX_DESCRIPTORS,
     MATRIX_OPCODES,
@@ -17,11 +18,12 @@ from hw.control.isa import (
     VECTOR_OPCODES,
     Condition,
     Destination,
+    Opcode,
     Special,
     matrix_command_layout,
     vector_command_layout,
 )
-from hw.control.queue import queued_layout
+from hw.control.queue import in_flight_layout, wait_bits, wait_layout
 from verif.memories import MemoryHandle
 from verif.simulator import CLOCK_PERIOD_NS
 
@@ -84,35 +86,75 @@ def random_program(rng: random.Random) -> Program:
 class Units:
     """Stand-ins for queues and units: take commands, complete them in order some time later."""
 
-    def __init__(self, dut, rng: random.Random) -> None:
+    def __init__(self, dut, rng: random.Random, config: ChipletConfig) -> None:
         self.dut, self.rng = dut, rng
         self.taken: list[tuple[str, dict]] = []
+        #: Of each command of the program: events it waits for, events of SYNCs before it, its signal.
+        self.waits: list[tuple[set[int], set[int], int]] = []
+        #: Signals of commands that have not completed, and of those that do so in this cycle.
         self.waiting: dict[str, list[int]] = {"matrix": [], "vector": []}
+        self.completing: dict[str, list[int]] = {"matrix": [], "vector": []}
+        self.limit = (1 << wait_bits(config)) - 1
+        self.wait_layout = wait_layout(config)
+
+    def check_waits(self) -> None:
+        """Compare what the pushed command waits for; check that a SYNC before it did wait."""
+        events, synced, _ = self.waits[len(self.taken)]
+        got = self.wait_layout.from_bits(self.dut["wait"].value.to_unsigned())
+        for unit, waiting in self.waiting.items():
+            outstanding = self.completing[unit] + waiting
+            last = max((i for i, e in enumerate(outstanding, 1) if e in events), default=0)
+            assert got[unit] == last, (
+                f"sequencer, command {len(self.taken)}: waits for {got[unit]} of {unit}, "
+                f"want {last} of {outstanding} by events {events}")
+            assert not synced & set(outstanding), (
+                f"sequencer, command {len(self.taken)}: SYNC for {synced}, {outstanding} not done")
 
     async def run(self) -> None:
         layouts = {
-            "matrix": (queued_layout(matrix_command_layout()), tuple(MATRIX_DESCRIPTORS)),
-            "vector": (queued_layout(vector_command_layout()), tuple(VECTOR_DESCRIPTORS))}
+            "matrix": (in_flight_layout(matrix_command_layout()), tuple(MATRIX_DESCRIPTORS)),
+            "vector": (in_flight_layout(vector_command_layout()), tuple(VECTOR_DESCRIPTORS))}
         edge = RisingEdge(self.dut.clk)
         while True:
             await edge
             for unit, (layout, names) in layouts.items():
-                waiting = self.waiting[unit]
                 if getattr(self.dut, f"{unit}_push").value == 1:
+                    self.check_waits()
+                    self.waiting[unit].append(self.waits[len(self.taken)][2])
                     word = getattr(self.dut, f"{unit}_entry").value.to_unsigned()
-                    flight = layout.from_bits(word).flight
+                    flight = layout.from_bits(word)
                     self.taken.append((unit, {
                         "pc": flight.pc, "opcode": flight.command.opcode,
                         **{name: flight.command[name] for name in names}}))
-                    waiting.append(flight.signal)
-                done = bool(waiting) and self.rng.random() < 0.2
+                    outstanding = len(self.waiting[unit] + self.completing[unit])
+                    assert outstanding <= self.limit, f"{outstanding} commands at {unit}"
+            slow = self.rng.random() < 0.5
+            for unit, waiting in self.waiting.items():
+                done = bool(waiting) and self.rng.random() < (0.05 if slow else 0.3)
                 getattr(self.dut, f"{unit}_done").value = int(done)
-                if done:
-                    getattr(self.dut, f"{unit}_event").value = waiting.pop(0)
-                full = len(waiting) > 3 or self.rng.random() < 0.3
-                getattr(self.dut, f"{unit}_full").value = int(full)
+                self.completing[unit] = [waiting.pop(0)] if done else []
+                getattr(self.dut, f"{unit}_full").value = int(self.rng.random() < 0.3)
             self.dut.sampler_busy.value = int(self.rng.random() < 0.2)
             self.dut.units_idle.value = int(not any(self.waiting.values()))
+
+
+def commands_of(
+    words: list[int],
+) -> tuple[list[tuple[str, dict]], list[tuple[set[int], set[int], int]]]:
+    """Return the commands of a program, and their waits (see Units)."""
+    reference = Sequencer(words, SPECIALS.__getitem__, lambda: False)
+    commands, waits = [], []
+    synced: set[int] = set()
+    while not reference.halted:
+        step = reference.step()
+        i = step.instruction
+        if i.opcode == Opcode.SYNC:
+            synced |= {i["wait_a"], i["wait_b"]} - {0}
+        if step.unit is not None:
+            commands.append((step.unit, {"pc": step.pc, "opcode": i.opcode, **step.fields}))
+            waits.append(({i["wait_a"], i["wait_b"]} - {0}, synced, i["signal"]))
+            synced = set()
+    return commands, waits
 
 
 @cocotb.test(timeout_time=40, timeout_unit="ms")
@@ -121,9 +163,7 @@ async def random_programs(dut) -> None:
     rng = random.Random(int(os.environ["TESSERA_SEED"]))
     inputs = ["start", "resume", "breakpoint", "breakpoint_enable", "pause_after_token",
               "watchdog_cycles", "sampler_busy", "matrix_full", "vector_full", "matrix_done",
-              "matrix_event", "vector_done", "vector_event", "matrix_waits", "vector_waits",
-              "matrix_valid", "vector_valid", "matrix_pop", "vector_pop",
-              "units_idle", "token_blocked", "unit_fault", "unit_fault_pc", "end_token"]
+              "vector_done", "units_idle", "token_blocked", "unit_fault", "unit_fault_pc", "end_token"]
     for name in inputs:
         dut[name].value = 0
     for special, value in SPECIALS.items():
@@ -134,7 +174,7 @@ async def random_programs(dut) -> None:
     for _ in range(3):
         await edge
     dut.rst.value = 0
-    units = Units(dut, rng)
+    units = Units(dut, rng, CONFIGS["tiny"])
     cocotb.start_soon(units.run())
     memory = MemoryHandle(dut.program)
     commands = 0
@@ -144,13 +184,7 @@ async def random_programs(dut) -> None:
             continue
         for address, word in enumerate(words):
             memory.write(address, word)
-        reference = Sequencer(words, SPECIALS.__getitem__, lambda: False)
-        want = []
-        while not reference.halted:
-            step = reference.step()
-            if step.unit is not None:
-                want.append((step.unit, {"pc": step.pc, "opcode": step.instruction.opcode,
-                                         **step.fields}))
+        want, units.waits = commands_of(words)
         units.taken.clear()
         dut.start.value = 1
         await edge

@@ -18,8 +18,6 @@ GENERAL_REGISTERS = 16
 LOOP_DEPTH = 6
 #: Events 1..15; 0 means none.
 EVENTS = 16
-#: Width of the modular event counts; more than twice what both queues and units can hold.
-EVENT_COUNT_BITS = 6
 
 
 class Opcode(enum.Enum, shape=6):

@@ -1,9 +1,12 @@
 """Loop stack: start and remaining count of each open LOOP."""
 
-from amaranth.hdl import Array, Module, Signal
+import operator
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.arithmetic import reduce_balanced
 from hw.control.isa import LOOP_DEPTH, REGISTER_BITS
 from hw.control.queue import PC_BITS
 
@@ -28,21 +31,33 @@ class LoopStack(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        starts = Array(Signal(PC_BITS + 1, name=f"start_{i}") for i in range(LOOP_DEPTH))
-        counts = Array(Signal(REGISTER_BITS, name=f"count_{i}") for i in range(LOOP_DEPTH))
-        depth = Signal(range(LOOP_DEPTH + 1))
-        top = Signal(range(LOOP_DEPTH))
+        starts = [Signal(PC_BITS + 1, name=f"start_{i}", reset_less=True)
+                  for i in range(LOOP_DEPTH)]
+        counts = [Signal(REGISTER_BITS, name=f"count_{i}", reset_less=True)
+                  for i in range(LOOP_DEPTH)]
+        depth = Signal(LOOP_DEPTH + 1, init=1)  # one-hot
+        top_count = Signal(REGISTER_BITS)
+
+        def top(entries: list[Signal]) -> Value:
+            return reduce_balanced(
+                [entry & depth[i + 1].replicate(len(entry)) for i, entry in enumerate(entries)],
+                operator.or_)
+
         m.d.comb += [
-            top.eq(depth - 1), self.full.eq(depth == LOOP_DEPTH), self.empty.eq(depth == 0),
-            self.top_start.eq(starts[top]), self.again.eq(counts[top] != 1),
+            self.full.eq(depth[-1]), self.empty.eq(depth[0]), self.top_start.eq(top(starts)),
+            top_count.eq(top(counts)), self.again.eq(top_count != 1),
         ]
+        written = Signal(REGISTER_BITS)
+        m.d.comb += written.eq(Mux(self.push, self.count, top_count - 1))
+        for i in range(LOOP_DEPTH):
+            with m.If(self.push & depth[i]):
+                m.d.sync += starts[i].eq(self.start)
+            with m.If((self.push & depth[i]) | (self.end & depth[i + 1])):
+                m.d.sync += counts[i].eq(written)
         with m.If(self.push):
-            m.d.sync += [starts[depth].eq(self.start), counts[depth].eq(self.count),
-                         depth.eq(depth + 1)]
-        with m.Elif(self.end):
-            m.d.sync += counts[top].eq(counts[top] - 1)
-            with m.If(~self.again):
-                m.d.sync += depth.eq(depth - 1)
+            m.d.sync += depth.eq(Cat(0, depth[:-1]))
+        with m.Elif(self.end & ~self.again):
+            m.d.sync += depth.eq(Cat(depth[1:], 0))
         with m.If(self.clear):
-            m.d.sync += depth.eq(0)
+            m.d.sync += depth.eq(1)
         return m

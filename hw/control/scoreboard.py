@@ -1,70 +1,64 @@
-"""Event counts: which signals have been issued, which have come, and who may start."""
+"""Event counts: how many completions of each unit lie between now and an event."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.control.isa import EVENT_COUNT_BITS, EVENTS
-from hw.control.queue import waits_layout
+from hw.config import ChipletConfig
+from hw.control.isa import EVENTS
+from hw.control.queue import wait_bits, wait_layout
+
+UNITS = ("matrix", "vector")
 
 
 class Scoreboard(wiring.Component):
-    """Counts signals per event, modulo 2**EVENT_COUNT_BITS.
+    """Knows for each event how many completions of each unit it takes until all its signals came.
 
-    Ports: ``issue`` with ``issue_event``: a command that signals is entering a queue; ``event_a``,
-    ``event_b`` -> ``waits``: what a command issued now must wait for, and ``now``: both have come
-    already; ``matrix_done``, ``vector_done`` with their events: completions; of each queue:
-    ``<unit>_waits`` of its head, ``<unit>_valid``: there is one, ``<unit>_pop``: it is taken in
-    this cycle, -> ``<unit>_ready``: it may be taken.
-    Latency: ``LATENCY`` cycles from a head to ``ready``; ``now`` sees a completion in the cycle
-    after its pulse, ``ready`` one later. Event 0 is never waited for.
+    A unit completes its commands in order, so a command that signals an event is the n-th of its
+    unit to complete from now: these n are counted down, and never wrap.
+
+    Ports: ``matrix_issue``, ``vector_issue`` with ``signal``: a command enters a queue;
+    ``matrix_done``, ``vector_done``: completions; ``event_a``, ``event_b`` -> ``wait``: what a
+    command issued in this cycle waits for, completions of this cycle not yet counted, and
+    ``busy``: a signal has not come. ``matrix_limit``, ``vector_limit``: the counts are exhausted,
+    no command may be issued. Event 0 is never waited for.
+    Latency: ``busy`` falls two cycles after the last completion, and is high in the cycle after
+    an issue.
     """
 
-    LATENCY = 1
-
-    issue: In(1)
-    issue_event: In(4)
-    event_a: In(4)
-    event_b: In(4)
-    waits: Out(waits_layout())
-    now: Out(1)
-    matrix_done: In(1)
-    matrix_event: In(4)
-    vector_done: In(1)
-    vector_event: In(4)
-    matrix_waits: In(waits_layout())
-    matrix_valid: In(1)
-    matrix_pop: In(1)
-    matrix_ready: Out(1)
-    vector_waits: In(waits_layout())
-    vector_valid: In(1)
-    vector_pop: In(1)
-    vector_ready: Out(1)
+    def __init__(self, config: ChipletConfig) -> None:
+        self.config = config
+        super().__init__({
+            **{f"{unit}_{name}": member for unit in UNITS
+               for name, member in (("issue", In(1)), ("done", In(1)), ("limit", Out(1)))},
+            "signal": In(4), "event_a": In(4), "event_b": In(4),
+            "wait": Out(wait_layout(config)), "busy": Out(1),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        issued = Array(Signal(EVENT_COUNT_BITS, name=f"issued_{i}") for i in range(EVENTS))
-        completed = Array(Signal(EVENT_COUNT_BITS, name=f"completed_{i}") for i in range(EVENTS))
+        bits = wait_bits(self.config)
+        signals = Signal(EVENTS)
+        m.d.comb += signals.eq(Const(1) << self.signal)
+        busy = Array([Const(0, 1), *(Signal(name=f"busy_{i}") for i in range(1, EVENTS))])
+        counts = {}
+        for unit in UNITS:
+            issue, done = getattr(self, f"{unit}_issue"), getattr(self, f"{unit}_done")
+            outstanding = Signal(bits, name=f"{unit}_outstanding")
+            last = Signal(bits, name=f"{unit}_last")  # completions up to a command issued now
+            counts[unit] = Array([Const(0, bits), *(
+                Signal(bits, name=f"{unit}_count_{i}") for i in range(1, EVENTS))])
+            m.d.comb += [last.eq(outstanding + 1 - done),
+                         getattr(self, f"{unit}_limit").eq(outstanding.all())]
+            m.d.sync += outstanding.eq(Mux(issue, last, outstanding - done))
+            for i in range(1, EVENTS):
+                count = counts[unit][i]
+                m.d.sync += count.eq(Mux(issue & signals[i], last, count - (done & (count != 0))))
+            a, b = counts[unit][self.event_a], counts[unit][self.event_b]
+            m.d.comb += self.wait[unit].eq(Mux(a > b, a, b))
+        issued = self.matrix_issue | self.vector_issue
         for i in range(1, EVENTS):
-            with m.If(self.issue & (self.issue_event == i)):
-                m.d.sync += issued[i].eq(issued[i] + 1)
-            m.d.sync += completed[i].eq(
-                completed[i] + (self.matrix_done & (self.matrix_event == i))
-                + (self.vector_done & (self.vector_event == i)))
-
-        def clear(waits: data.View) -> Value:
-            # The sign of the modular difference: completed has not yet reached the count.
-            return ~Cat((wait.event != 0)
-                        & (completed[wait.event] - wait.count)[EVENT_COUNT_BITS - 1]
-                        for wait in (waits.a, waits.b)).any()
-
-        m.d.comb += [
-            self.waits.a.event.eq(self.event_a), self.waits.a.count.eq(issued[self.event_a]),
-            self.waits.b.event.eq(self.event_b), self.waits.b.count.eq(issued[self.event_b]),
-            self.now.eq(clear(self.waits)),
-        ]
-        m.d.sync += [
-            self.matrix_ready.eq(self.matrix_valid & ~self.matrix_pop & clear(self.matrix_waits)),
-            self.vector_ready.eq(self.vector_valid & ~self.vector_pop & clear(self.vector_waits)),
-        ]
+            m.d.sync += busy[i].eq((issued & signals[i])
+                                   | (counts["matrix"][i] != 0) | (counts["vector"][i] != 0))
+        m.d.comb += self.busy.eq(busy[self.event_a] | busy[self.event_b])
         return m

@@ -1,10 +1,10 @@
-"""Performance counters of the host port: 64 bits each."""
+"""Performance counters of the host port."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.host.registers import COUNTERS, TOKEN_BITS
+from hw.host.registers import COUNTERS, HIGH_BITS, TOKEN_BITS
 
 #: Counters that go up by one in a cycle with ``count_<name>``.
 EVENTS = tuple(name for name in COUNTERS if name not in ("cycles", "token_cycles", "saturations"))
@@ -24,14 +24,15 @@ class Counters(wiring.Component):
 
     Ports: :func:`event_members`; ``clear``; of each counter ``<name>_lo`` and ``<name>_hi``;
     ``token_count``, ``last_token``. ``token_valid`` comes in the cycle of a new ``token``.
-    A counter carries from its low into its high half one cycle late: the high half of the value
-    whose low half is read in one cycle is there in the next.
+    A counter carries from its low into its high part one cycle late: the high part of the value
+    whose low part is read in one cycle is there in the next.
     """
 
     def __init__(self) -> None:
         super().__init__({
             "clear": In(1), **event_members(),
-            **{f"{name}_{half}": Out(32) for name in COUNTERS for half in ("lo", "hi")},
+            **{f"{name}_lo": Out(32) for name in COUNTERS},
+            **{f"{name}_hi": Out(HIGH_BITS) for name in COUNTERS},
             "token_count": Out(32), "last_token": Out(TOKEN_BITS),
         })
 

@@ -37,8 +37,7 @@ def core_members() -> dict[str, wiring.Member]:
     """Return the ports towards the chip besides those of the memories.
 
     Outputs: pulses ``start``, ``resume``, ``reset_sequencer``; the values of the registers from
-    PROMPT_LENGTH to OPTIONS (``end_token`` is the whole register, bit 31 set: none;
-    ``watchdog_cycles`` is never 0). Inputs: levels ``running``, ``done``, ``faulted``, ``paused``,
+    PROMPT_LENGTH to OPTIONS (``end_token`` is the whole register, bit 31 set: none). Inputs: levels ``running``, ``done``, ``faulted``, ``paused``,
     ``idle``; ``fault_cause``, ``fault_pc``; what the counters see (hw/host/counters.py).
     """
     fields = {field.port: field for register in REGISTERS.values() for field in register.fields}
@@ -88,11 +87,8 @@ class HostBridge(wiring.Component):
 
         m.d.comb += [getattr(registers, name).eq(getattr(self, name)) for name in STATUS]
         m.d.comb += [
-            getattr(self, name).eq(getattr(registers, name)) for name in PARAMETERS
-            if name != "watchdog_cycles"]
+            getattr(self, name).eq(getattr(registers, name)) for name in PARAMETERS]
         m.d.comb += [
-            self.watchdog_cycles.eq(Mux(registers.watchdog_cycles == 0, 0xFFFF_FFFF,
-                                        registers.watchdog_cycles)),
             self.end_token.eq(Cat(registers.end_token,
                                   Const(0, 31 - len(registers.end_token)),
                                   registers.end_token_none)),

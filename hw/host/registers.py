@@ -3,7 +3,7 @@
 ``python -m hw.host.registers > docs/registers.md`` writes the page.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,6 +25,8 @@ TOKEN_BITS = 17
 #: Prompt length, token limit and position.
 LENGTH_BITS = 16
 PROGRAM_COUNTER_BITS = 12
+#: Bits of a counter above its low 32.
+HIGH_BITS = 16
 
 
 class Access(Enum):
@@ -69,7 +71,7 @@ class Register:
     access: Access
     description: str
     fields: tuple[Field, ...]
-    #: Low half of a counter: reading it holds the other half for the next read of that.
+    #: Low part of a counter: reading it holds the high part, the next register, for a read of that.
     holds: str = ""
 
     def field(self, name: str) -> Field:
@@ -144,9 +146,9 @@ def _counters(offset: int) -> Iterator[Register]:
     for i, (name, description) in enumerate(COUNTERS.items()):
         high = f"{name.upper()}_HI"
         for half, (suffix, text) in enumerate((
-                ("LO", f"{description}: low half"),
-                ("HI", "high half, of the moment when the low half was read"))):
-            field = Field(name="VALUE", low=0, bits=32, description="",
+                ("LO", f"{description}: low 32 bits"),
+                ("HI", "its other bits, of the moment when the low ones were read"))):
+            field = Field(name="VALUE", low=0, bits=HIGH_BITS if half else 32, description="",
                           port=f"{name}_{suffix.lower()}")
             yield Register(name=f"{name.upper()}_{suffix}", offset=offset + 8 * i + 4 * half,
                            access=Access.READ_ONLY, description=text, fields=(field,),
@@ -231,7 +233,7 @@ REGISTERS: dict[str, Register] = {register.name: register for register in (
     _whole("SEED", 0x06C, _RW, "first state of the sampler's generator; 0 counts as 1"),
     _whole("EPSILON", 0x070, _RW, "RMSNorm: round(norm_eps * dim * 2^(2f))"),
     _whole("WATCHDOG_CYCLES", 0x074, _RW, "cycles without a finished command after which the chip "
-           "faults; 0 counts as 2^32 - 1, so that it cannot be switched off", reset=1 << 20),
+           "faults; 0 counts as 2^32, so that it cannot be switched off", reset=1 << 20),
     Register(name="BREAKPOINT", offset=0x078, access=_RW,
              description="pause before an instruction", fields=(
                  Field(name="PC", low=0, bits=PROGRAM_COUNTER_BITS, description="its address",
@@ -268,6 +270,8 @@ def _check() -> None:
     assert len(set(ports)) == len(ports)
     for register in REGISTERS.values():
         seen = 0
+        if register.holds:
+            assert register.offset % 8 == 0 and OFFSETS[register.holds] == register.offset + 4
         for field in register.fields:
             assert field.mask < 1 << 32 and not field.mask & seen, register.name
             seen |= field.mask
@@ -344,13 +348,21 @@ class RegisterFile(wiring.Component):
                 for field in register.fields:
                     with m.If(getattr(self, f"set_{field.port}")):
                         m.d.sync += getattr(self, field.port).eq(1)
-        held = self._held_halves(m, act & ~request.write, request)
-        with m.Switch(request.address[2:]):
+        # Reading the low part of a counter keeps its high part, one cycle later: counters carry into
+        # the high part one cycle late (hw/host/counters.py), so that exactly then both belong
+        # together. The next address is looked up for that while the response waits.
+        is_low, hold, held_valid = Signal(), Signal(), Signal()
+        held, held_at = Signal(HIGH_BITS, reset_less=True), Signal(ADDRESS_BITS - 3, reset_less=True)
+        address = Cat(request.address[2] | hold, request.address[3:])
+        with m.If(hold):
+            m.d.sync += [held.eq(read_data), held_at.eq(request.address[3:]), held_valid.eq(1)]
+        m.d.sync += hold.eq(act & ~request.write & is_low)
+        is_held = held_valid & (held_at == request.address[3:ADDRESS_BITS]) & request.address[2]
+        with m.Switch(address):
             for register in REGISTERS.values():
                 with m.Case(register.offset >> 2):
                     m.d.comb += [
-                        read_data.eq(held[register.name] if register.name in held
-                                     else self._read(register)),
+                        read_data.eq(self._read(register)), is_low.eq(bool(register.holds)),
                         error.eq(self._error(register, request.write, whole, empty)),
                     ]
                     with m.If(write & (error == AccessError.NONE)):
@@ -360,7 +372,8 @@ class RegisterFile(wiring.Component):
                 response.valid.eq(1),
                 response.payload.error.eq(error),
                 response.payload.data.eq(
-                    Mux(request.write | (error != AccessError.NONE), 0, read_data)),
+                    Mux(request.write | (error != AccessError.NONE), 0,
+                        Mux(is_held, held, read_data))),
             ]
         return m
 
@@ -401,25 +414,6 @@ class RegisterFile(wiring.Component):
                 m.d.sync += port.eq((port & ~(value[bits] & mask[bits]))
                                     | getattr(self, f"set_{field.port}"))
 
-    def _held_halves(self, m: Module, read: Value, request: Value) -> Mapping[str, Value]:
-        """Keep the high half of each counter one cycle after its low half was read.
-
-        The counters carry into the high half one cycle late (hw/host/counters.py), so that
-        exactly then it belongs to the low half.
-        """
-        held = {}
-        for register in REGISTERS.values():
-            if not register.holds:
-                continue
-            source = getattr(self, REGISTERS[register.holds].fields[0].port)
-            hold = Signal(name=f"hold_{register.name.lower()}")
-            value = Signal(32, name=f"held_{register.name.lower()}", reset_less=True)
-            m.d.sync += hold.eq(read & (request.address[2:] == register.offset >> 2))
-            with m.If(hold):
-                m.d.sync += value.eq(source)
-            held[register.holds] = value
-        return held
-
 
 def _reset_text(register: Register, field: Field) -> str:
     if field.value is not None:
@@ -445,8 +439,8 @@ def documentation() -> str:
         "allowed; DECERR an address without a register. HOST_ERRORS counts both.",
         "The registers from PROMPT_LENGTH to OPTIONS are meant to be set before CONTROL.START. "
         "A start or a resume waits until an access to a memory under way is over.",
-        "Counters have 64 bits and restart with CONTROL.START. Read the low half first: it holds "
-        "the high half of the same moment for the next read of that.",
+        f"Counters have {32 + HIGH_BITS} bits and restart with CONTROL.START. Read _LO first, then "
+        "_HI, which is of the same moment if no other _LO was read in between.",
         "",
         "| offset | register | access | bits | field | reset | what |",
         "|---|---|---|---|---|---|---|",

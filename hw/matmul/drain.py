@@ -33,7 +33,7 @@ class Drain(wiring.Component):
     ``stored``: pulse, a store command has written; ``token``: the token being embedded and
     ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: a beat of
     logits and, Sampler.LEAD cycles later, ``sampler_logits``;
-    ``done`` with ``event``: a command has completed; ``clipped``: values saturated, two cycles
+    ``done``: a command has completed; ``clipped``: values saturated, two cycles
     after they were drained; ``fault`` with ``fault_pc``.
 
     Latency, counted from a beat: the cycle in which its multipliers and its row scale are
@@ -86,7 +86,7 @@ class Drain(wiring.Component):
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
             "sampler_live": Out(range(lanes + 1)), "sampler_logits": Out(32 * lanes),
-            "done": Out(1), "event": Out(4), "clipped": Out(range(2 * lanes + 1)),
+            "done": Out(1), "clipped": Out(range(2 * lanes + 1)),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
 
@@ -292,19 +292,15 @@ class Drain(wiring.Component):
         of it.
         """
         early = self.shortcut(self.config)
-        finished = [(Signal(name=f"finished_{i}"),
-                     Signal(4, name=f"finished_event_{i}", reset_less=True))
-                    for i in range(self.done_latency(self.config))]
+        finished = [Signal(name=f"finished_{i}") for i in range(self.done_latency(self.config))]
         shortcut = Signal()
-        m.d.comb += shortcut.eq(~counter.finished_statistic & ~Cat(
-            valid for valid, _ in finished[:early]).any())
-        for i, (valid, event) in enumerate(finished):
-            before = finished[i - 1] if i else (counter.finished & ~shortcut, counter.finished_event)
-            m.d.sync += [valid.eq(before[0]), event.eq(before[1])]
+        m.d.comb += shortcut.eq(~counter.finished_statistic & ~Cat(finished[:early]).any())
+        for i, valid in enumerate(finished):
+            before = finished[i - 1] if i else counter.finished & ~shortcut
             if i == early:
-                with m.If(counter.finished & shortcut):
-                    m.d.sync += [valid.eq(1), event.eq(counter.finished_event)]
-        m.d.comb += [self.done.eq(finished[-1][0]), self.event.eq(finished[-1][1])]
+                before |= counter.finished & shortcut
+            m.d.sync += valid.eq(before)
+        m.d.comb += self.done.eq(finished[-1])
         in_flight = Signal(range(IN_FLIGHT + 1))
         m.d.sync += in_flight.eq(
             in_flight + (self.command_valid & self.command_ready) - self.done)

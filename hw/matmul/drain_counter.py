@@ -56,7 +56,7 @@ def _command_layout(config: ChipletConfig) -> data.StructLayout:
         "masked": 1, "tiles": bits["n_tiles"], "subrows": bits["subrows"],
         # EMBED: where the tokens' row scales begin. Others: slot and stride.
         "row_scale": bits["row_scale"] + bits["row_scale_stride"],
-        **_operand_bits(config), "pc": PC_BITS, "signal": 4,
+        **_operand_bits(config), "pc": PC_BITS,
     })
 
 
@@ -65,8 +65,8 @@ class DrainCounter(wiring.Component):
 
     Ports: ``command`` stream (valid/ready); ``step``: a beat is due; ``beat`` with ``beat_valid``:
     its description, in the same cycle, unless something of it is out of range; ``token_scale``: of
-    the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes are done; ``finished`` with
-    ``finished_event``: a command's last beat, or a store whose turn has come;
+    the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes are done; ``finished``: a
+    command's last beat, or a store whose turn has come;
     ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of
     range; from then on no beat is valid: nothing more is written.
     """
@@ -77,7 +77,7 @@ class DrainCounter(wiring.Component):
             "command": In(command_in_flight_layout()), "command_valid": In(1),
             "command_ready": Out(1), "step": In(1), "beat": Out(beat_layout(config)),
             "beat_valid": Out(1), "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1), "finished": Out(1),
-            "finished_event": Out(4), "finished_statistic": Out(1),
+            "finished_statistic": Out(1),
             "fault": Out(Fault), "fault_pc": Out(PC_BITS),
         })
 
@@ -148,7 +148,6 @@ class DrainCounter(wiring.Component):
         m.d.comb += [
             self.finished.eq(active_valid & Mux(
                 c.is_store, stored != 0, self.step & row_ends & last_row)),
-            self.finished_event.eq(c.signal),
             self.finished_statistic.eq(~c.is_store & (c.statistic != Statistic.NONE)),
         ]
         m.d.sync += stored.eq(stored + self.stored - (self.finished & c.is_store))
@@ -218,7 +217,7 @@ class DrainCounter(wiring.Component):
             "subrows": Mux(is_embed, 1, command.subrows),
             "row_scale": Mux(is_embed, command.token_scale, Cat(
                 command.row_scale, command.row_scale_stride)),
-            "pc": self.command.pc, "signal": self.command.signal,
+            "pc": self.command.pc,
             **{name: _clamp(command[name], bits)
                for name, bits in _operand_bits(self.config).items()},
         }
