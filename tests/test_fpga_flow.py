@@ -10,7 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.fpga import blocks, board, device, process
+from flows.fpga.picture import draw
+from flows.fpga.place_route import place_and_route
 from flows.fpga.process import ToolFailedError, run_tool
+from flows.fpga.report import build_report
+from flows.fpga.synthesis import run_synthesis
 from flows.fpga.timing import Timing, worst_paths
 from hw.config import CONFIGS
 from hw.fpga_pll import LEAST_DETECTOR_MHZ, OSCILLATOR_MHZ, VCO_MHZ, find_pll
@@ -265,6 +269,62 @@ def test_multipliers_go_to_the_array_first() -> None:
 # The whole flow
 
 
+#: With the board's ports: the PLL, a memory, a multiplication, and a path through an adder.
+PIECE = """
+module tessera_ulx3s(
+  input clk_25mhz, ftdi_txd, btn, output ftdi_rxd, output [7:0] led, output wifi_gpio0
+);
+  wire clk;
+  EHXPLLL #(
+    .CLKI_DIV(5), .CLKFB_DIV(13), .CLKOP_DIV(9), .CLKOP_CPHASE(4), .CLKOP_ENABLE("ENABLED"),
+    .FEEDBK_PATH("CLKOP")
+  ) pll (.CLKI(clk_25mhz), .CLKFB(clk), .CLKOP(clk), .RST(1'b0), .STDBY(1'b0));
+  reg [31:0] sum = 0, word;
+  reg [17:0] a, b;
+  reg [35:0] product;
+  reg [31:0] mem [0:1023];
+  always @(posedge clk) begin
+    sum <= {sum, ftdi_txd} ^ (sum + product[35:4]);
+    a <= sum[17:0];
+    b <= sum[31:14];
+    product <= a * b;
+    if (sum[3]) mem[sum[20:11]] <= product[31:0];
+    word <= mem[sum[15:6]];
+  end
+  assign ftdi_rxd = word[3] ^ product[7];
+  assign led = word[15:8] ^ product[30:23];
+  assign wifi_gpio0 = btn;
+endmodule
+"""
+
+
+@pytest.mark.sim
+def test_tools(tmp_path: Path) -> None:
+    """All tools and the report on a design of a hundred cells."""
+    source, netlist = tmp_path / "piece.v", tmp_path / "netlist.json"
+    source.write_text(PIECE)
+    synthesis = run_synthesis([source], "tessera_ulx3s", tmp_path, lambda text: None)
+    assert synthesis.netlist == netlist
+    assert (synthesis.cells["DP16KD"], synthesis.cells["MULT18X18D"]) == (2, 1)
+    assert synthesis.multiplications == {"multiplications": 1, "pes": 0, "hard": 1, "soft": 0}
+    seen: list[str] = []
+    placed = place_and_route(netlist, 1, seen.append)
+    assert {"packing", "placing", "routing", "writing the bitstream"} <= set(seen)
+    report = build_report(CONFIGS["fpga"], 1, 65.0, synthesis, placed, ("model", 5000.0))
+    assert report.used["MULT18X18D"] == 1
+    assert report.used["DP16KD"] == 2
+    assert 65 < report.fmax_mhz < 300
+    # Our own search for the longest path finds nextpnr's.
+    assert report.paths[0].ns == pytest.approx(1000 / report.fmax_mhz, rel=1e-3)
+    assert ("product", "sum") in [path.group for path in report.groups]
+    assert ("a", "product") in [path.group for path in report.groups]
+    assert report.model is not None
+    assert report.model.tokens_per_second == pytest.approx(13_000)
+    assert report.bitstream.read_bytes()[:2] == b"\xff\x00"
+    draw(report, tmp_path / "report.png")
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
 def check_run(config: str, out: Path, *arguments: object) -> dict:
     """Run the command and check its figures' plausibility."""
     result = CliRunner().invoke(
@@ -290,7 +350,7 @@ def check_run(config: str, out: Path, *arguments: object) -> dict:
     return report
 
 
-@pytest.mark.sim
+@pytest.mark.slow
 def test_small_configuration(tmp_path: Path) -> None:
     """Through synthesis, place and route to a bitstream."""
     report = check_run("fpga_small", tmp_path / "out")

@@ -112,6 +112,15 @@ def build(
     """
     prepare_environment()
     emitted = emit(component, name, memory_macro, async_reset=async_reset)
+    return build_emitted(component, emitted, name, public=public, inferable=inferable)
+
+
+def build_emitted(
+    component: wiring.Component, emitted: EmittedVerilog, name: str, *, public: Sequence[str] = (),
+    inferable: bool = False,
+) -> Simulation:
+    """Compile the text that was made of ``component``, with module ``name`` at the top."""
+    prepare_environment()
     directory = BUILD_ROOT / name
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:  # another process may want the same simulator

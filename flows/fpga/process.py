@@ -46,7 +46,7 @@ def run_tool(
     errors: deque[str] = deque(maxlen=_QUOTED_LINES)
     command = [sys.executable, *arguments]
     with (
-        log.open("w", encoding="utf-8") as file,
+        log.open("w", encoding="utf-8", buffering=1) as file,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=directory
         ) as process,

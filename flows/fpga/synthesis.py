@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ def require_synthesis() -> None:
     require_package("pyosys", "Yosys")
 
 
-def synthesize(config: ChipletConfig, pll: Pll, divisor: int, out: Path, progress: Progress) -> Synthesis:
+def synthesize(
+    config: ChipletConfig, pll: Pll, divisor: int, out: Path, progress: Progress
+) -> Synthesis:
     """Write the board's Verilog into `out` and synthesize it."""
     # Elaboration starts here: nothing else of the command line waits for it.
     from hw.fpga_top import emit_board  # noqa: PLC0415
@@ -54,19 +56,25 @@ def synthesize(config: ChipletConfig, pll: Pll, divisor: int, out: Path, progres
     logic, memories = out / f"{emitted.top}.v", out / f"{emitted.top}_memories.v"
     write_if_changed(logic, emitted.logic)
     write_if_changed(memories, emitted.sram_fpga)
+    result = run_synthesis([memories, logic], emitted.top, out, progress)
+    check_fits(config.name, needs(result.cells))
+    return replace(result, seconds=time.monotonic() - start)
+
+
+def run_synthesis(sources: list[Path], top: str, out: Path, progress: Progress) -> Synthesis:
+    """Synthesize Verilog files; netlist and log come into `out`."""
+    start = time.monotonic()
     netlist, summary, job = out / "netlist.json", out / "multiplications.json", out / "synthesis.json"
     job.write_text(json.dumps({
-        "sources": [str(memories), str(logic)], "top": emitted.top,
+        "sources": [str(source) for source in sources], "top": top,
         "multipliers": LFE5U_85F.multipliers, "netlist": str(netlist), "summary": str(summary),
     }) + "\n")  # fmt: skip
     run_tool("Yosys", ["-m", "flows.fpga.yosys_worker", str(job)], out / "yosys.log", progress, _STEPS)
-    top = json.loads(netlist.read_text())["modules"][emitted.top]
-    result = Synthesis(
-        netlist=netlist, cells=count_cells(top), blocks=count_blocks(top),
+    module = json.loads(netlist.read_text())["modules"][top]
+    return Synthesis(
+        netlist=netlist, cells=count_cells(module), blocks=count_blocks(module),
         multiplications=json.loads(summary.read_text()), seconds=time.monotonic() - start,
     )  # fmt: skip
-    check_fits(config.name, needs(result.cells))
-    return result
 
 
 def count_cells(top: dict[str, Any]) -> dict[str, int]:

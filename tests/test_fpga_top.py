@@ -1,0 +1,48 @@
+"""The board's top module in Verilator, with a model of the PLL."""
+
+from dataclasses import replace
+
+import pytest
+
+from hw.config import CONFIGS
+from hw.fpga_pll import find_pll
+from hw.fpga_top import TOP, Ulx3s, emit_board
+from verif.simulator import build_emitted
+
+DIVISOR = 8
+#: Passes the oscillator through, and is locked after 16 cycles.
+PLL = """
+module EHXPLLL #(
+  parameter CLKI_DIV = 1, CLKFB_DIV = 1, CLKOP_DIV = 1, CLKOP_CPHASE = 0, CLKOP_FPHASE = 0,
+  parameter CLKOP_ENABLE = "", FEEDBK_PATH = "", PLLRST_ENA = "", INTFB_WAKE = "",
+  parameter STDBY_ENABLE = "", DPHASE_SOURCE = "", OUTDIVIDER_MUXA = "", OUTDIVIDER_MUXB = "",
+  parameter OUTDIVIDER_MUXC = "", OUTDIVIDER_MUXD = ""
+) (
+  input RST, STDBY, CLKI, CLKFB, PHASESEL0, PHASESEL1, PHASEDIR, PHASESTEP, PHASELOADREG,
+  input PLLWAKESYNC, ENCLKOP, output CLKOP, LOCK
+);
+  reg [4:0] count = 0;
+  always @(posedge CLKI) if (!LOCK) count <= count + 1;
+  assign CLKOP = CLKI;
+  assign LOCK = count[4];
+endmodule
+"""
+
+
+@pytest.mark.sim
+def test_board() -> None:
+    """Reset, lamps, and a register over the serial line."""
+    pll = find_pll(65)
+    emitted = emit_board(CONFIGS["fpga_small"], pll, DIVISOR)
+    simulation = build_emitted(
+        Ulx3s(pll, DIVISOR), replace(emitted, logic=emitted.logic + PLL), TOP)
+    simulation.run("verif.tb_ulx3s", environment={"TESSERA_DIVISOR": str(DIVISOR)})
+
+
+def test_emission_is_repeatable() -> None:
+    """The same text each time, and every module is there."""
+    emitted = [emit_board(CONFIGS["fpga_small"], find_pll(65), DIVISOR) for _ in range(2)]
+    assert emitted[0].logic == emitted[1].logic
+    assert emitted[0].top == TOP
+    assert f"module {TOP}(" in emitted[0].logic
+    assert "module tessera_serial_chiplet(" in emitted[0].logic
