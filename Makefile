@@ -58,7 +58,7 @@ sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, ge
 	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
 
 test: $(VENV)/.installed-test ## run all tests but the slow ones
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -n auto --dist worksteal -m "not slow"
 
 test-long: $(VENV)/.installed-test ## run the slow tests
 	@$(PY) -m pytest -m slow; status=$$?; test $$status -eq 5 && echo "no test is marked slow" || exit $$status

@@ -64,6 +64,8 @@ class ChipletConfig:
     queue_depth: int = 4
     #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
     memory_macro: str = ""
+    #: Products are multiplications for the DSP blocks of an FPGA, not our own trees of gates.
+    hard_multipliers: bool = False
     #: How the port ``rst`` acts: with a clock edge ("sync"), or at once, let go of with the clock
     #: ("async").
     reset: str = "sync"
@@ -82,13 +84,14 @@ class ChipletConfig:
             if field.name == "name":
                 require("name", bool(self.name) and self.name.isidentifier(), "an identifier")
                 continue
-            if field.name in ("memory_macro", "memory_technology", "reset"):
+            if field.name in ("memory_macro", "memory_technology", "reset", "hard_multipliers"):
                 continue
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
         require("memory_technology", isinstance(self.memory_technology, MemoryTechnology),
                 "a MemoryTechnology")
+        require("hard_multipliers", isinstance(self.hard_multipliers, bool), "true or false")
         require("reset", self.reset in RESET_STYLES, f"one of {', '.join(RESET_STYLES)}")
         require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
                 f"empty or one of {', '.join(OPEN_MACROS)}")
@@ -179,13 +182,14 @@ CONFIGS: dict[str, ChipletConfig] = {
             name="fpga", rows=8, columns=16, lanes=4, bank_words=2048, activation_words=2048,
             output_words=256, result_beats=2048, residual_beats=512, multiplier_beats=2048,
             rope_beats=1024, row_slots=256, program_words=1024, max_rows=8, context=256,
+            hard_multipliers=True,
         ),
         # The smallest that places and routes quickly.
         ChipletConfig(
             name="fpga_small", rows=4, columns=4, rows_per_step=4, lanes=4, bank_words=1024,
             activation_words=256, output_words=64, result_beats=512, residual_beats=256,
             multiplier_beats=512, rope_beats=128, row_slots=64, program_words=512, max_rows=4,
-            context=64,
+            context=64, hard_multipliers=True,
         ),
     )
 }

@@ -16,13 +16,16 @@ SMALL = {"bank_words": 64, "activation_words": 64, "output_words": 192, "result_
 
 @pytest.mark.sim
 @pytest.mark.parametrize(
-    ("rows", "columns", "lanes", "rows_per_step"),
-    [(8, 8, 8, 2), (8, 16, 4, 1), (16, 8, 4, 4), (4, 4, 4, 4)],
+    ("rows", "columns", "lanes", "rows_per_step", "hard_multipliers"),
+    [(8, 8, 8, 2, False), (8, 16, 4, 1, True), (16, 8, 4, 4, False), (4, 4, 4, 4, False)],
 )
-def test_matrix_unit(rows: int, columns: int, lanes: int, rows_per_step: int) -> None:
+def test_matrix_unit(
+    rows: int, columns: int, lanes: int, rows_per_step: int, hard_multipliers: bool
+) -> None:
     """Random commands and every address fault, on square, wide and tall arrays."""
     fields = {"name": "bench", "rows": rows, "columns": columns, "lanes": lanes,
-              "rows_per_step": rows_per_step, "sampler_lanes": 2, **SMALL}
+              "rows_per_step": rows_per_step, "sampler_lanes": 2,
+              "hard_multipliers": hard_multipliers, **SMALL}
     config = ChipletConfig(**fields)
     name = f"matrix_{rows}x{columns}x{lanes}"
     simulation = build(MatrixBench(config), name, public=[PUBLIC_MEMORIES])

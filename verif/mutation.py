@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 #: What the copy leaves out.
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache")
 
-_ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4]"
+_ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4-False]"
 _VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
 _SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
@@ -44,7 +44,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="requantizer-rounding", file="hw/matmul/drain_lane.py", test=_ARRAY,
            old="sign) + value[0])", new="sign) + 0)"),
     Mutant(name="booth-negation", file="hw/matmul/booth_product.py", test=_ARRAY,
-           old="columns.put(i, high)", new="columns.put(i, Const(0, 1))"),
+           old="columns.put(i, digit.negative)", new="columns.put(i, Const(0, 1))"),
     Mutant(name="drain-mask", file="hw/matmul/drain.py", test=_ARRAY,
            old="beats[cycle].seen <= i", new="beats[cycle].seen < i"),
     Mutant(name="drain-statistic", file="hw/matmul/row_statistic.py", test=_ARRAY,

@@ -76,7 +76,8 @@ class Simulation:
         """Run the cocotb tests of ``test_module``; raise SimulationError unless all pass."""
         prepare_environment()
         runner = get_runner("verilator")
-        run_directory = self.directory / run_name
+        # Tests that run side by side may share the simulator.
+        run_directory = self.directory / (run_name + os.environ.get("PYTEST_XDIST_WORKER", ""))
         run_directory.mkdir(exist_ok=True)
         results = run_directory / "results.xml"
         results.unlink(missing_ok=True)

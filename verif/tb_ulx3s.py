@@ -8,14 +8,12 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, Timer
 
-from hw.host.registers import REGISTERS
+from hw.host.registers import IDENTITY, REGISTERS
 from verif.simulator import CLOCK_PERIOD_NS
 from verif.uart_bench import Line
 from verif.uart_model import OK, request
 
 DIVISOR = int(os.environ["TESSERA_DIVISOR"])
-#: "TESS"
-ID = 0x53534554
 FROM_HOST, TO_HOST, RESET = 4, 5, 7
 
 
@@ -34,7 +32,7 @@ async def cycles(dut, count: int) -> None:
 async def read_id(line: Line, number: int) -> None:
     """Read the register that says what chip it is."""
     reply = await line.ask(request(number, REGISTERS["ID"].offset, window=False, words=1))
-    assert (reply.status, reply.sequence, reply.data) == (OK, number, (ID,))
+    assert (reply.status, reply.sequence, reply.data) == (OK, number, (IDENTITY,))
 
 
 @cocotb.test()

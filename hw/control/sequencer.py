@@ -82,6 +82,8 @@ class Sequencer(wiring.Component):
         self._second = Signal()
         self._halting, self._pausing, self._passed = Signal(), Signal(), Signal()
         self._active, self._hold, self._go = Signal(), Signal(), Signal()
+        #: It completes now if it is none of those that may wait for queues, events, or EMIT.
+        self._brief = Signal()
         self._registers(m)
         self._decode(m)
         self._execute(m)
@@ -100,7 +102,7 @@ class Sequencer(wiring.Component):
             for unit, table in (("m", MATRIX_DESCRIPTORS), ("v", VECTOR_DESCRIPTORS))
             for name, (bits, _) in table.items()}
         write = Signal(64)
-        with m.If(self._go & self._decoded.writes):
+        with m.If(self._brief & self._decoded.writes):
             m.d.comb += write.eq(Const(1) << self._fields["dst"])
         targets = [(i, self._general[i]) for i in range(1, GENERAL_REGISTERS)]
         targets += [(REGISTERS[name], register) for name, register in self._descriptors.items()]
@@ -167,15 +169,19 @@ class Sequencer(wiring.Component):
                 m.d.comb += self._cause.eq(fault)
         self._at_break = (self.breakpoint_enable & (self._pc == self.breakpoint) & ~self._passed)
         board = self._scoreboard
+        ready, needs_token = Signal(), Signal()
         m.d.comb += [
+            ready.eq(self._valid & self.running & ~self._halting & ~self._pausing & ~self.paused
+                     & ~self._at_break & ~decoded.past_end & ~decoded.illegal
+                     & (self.fault == Fault.NONE)),
+            needs_token.eq(decoded.needs_token & self.sampler_busy),
+            self._brief.eq(ready & ~needs_token & ~scalar.first),
             problem.eq(Cat(*(condition for condition, _ in problems)).any()),
-            self._active.eq(
-                self._valid & self.running & ~self._halting & ~self._pausing & ~self.paused
-                & ~self._at_break & ~problem & (self.fault == Fault.NONE)),
+            self._active.eq(ready & ~problem),
             self._hold.eq(
                 (decoded.matrix & (self.matrix_full | board.matrix_limit))
                 | (decoded.vector & (self.vector_full | board.vector_limit))
-                | (decoded.sync & board.busy) | (decoded.needs_token & self.sampler_busy)
+                | (decoded.sync & board.busy) | needs_token
                 | (decoded.emit & self.token_write)),
             self._go.eq(self._active & ~self._hold & ~scalar.first),
             self.stalled.eq(self._active & self._hold),
@@ -188,9 +194,11 @@ class Sequencer(wiring.Component):
             scalar.is_end.eq(is_end),
             *(getattr(scalar, f"special_{i}").eq(value) for i, value in enumerate(specials)),
             loops.start.eq(fetch.pc), loops.count.eq(scalar.a),
-            loops.push.eq(self._go & decoded.loop & entered), loops.end.eq(self._go & decoded.end),
-            fetch.redirect.eq(self._go & ((decoded.loop & ~entered) | (decoded.end & loops.again)
-                                          | (decoded.skip & scalar.holds))),
+            loops.push.eq(self._brief & decoded.loop & entered & ~loops.full),
+            loops.end.eq(self._brief & decoded.end & ~loops.empty),
+            fetch.redirect.eq(self._brief & (
+                (decoded.loop & ~entered) | (decoded.end & ~loops.empty & loops.again)
+                | (decoded.skip & scalar.holds))),
         ]
         # While the program does not run, fetch waits at its first instruction.
         with m.If(self.running):

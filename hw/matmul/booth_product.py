@@ -4,7 +4,8 @@ import heapq
 import itertools
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
+from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
 #: What an XOR costs: the unit in which a tree's bits are ordered by their delay.
@@ -48,43 +49,75 @@ class Columns:
         return Cat(*(column[0] for column in bits)), Cat(*(column[1] for column in bits))
 
 
-class BoothProduct(wiring.Component):
-    """``a`` (signed) times ``b`` (unsigned, of even width), but for the last addition.
+def digit_layout() -> data.StructLayout:
+    """Return a digit of -2..2: whether it is 1 or 2, and whether it is negative (0 may be, too)."""
+    return data.StructLayout({"one": 1, "two": 1, "negative": 1})
 
-    Ports: ``a``, ``b``; ``high`` + ``low`` is the product, modulo its width. Combinational.
-    Numerics: ``b`` is taken as its half range plus a signed number, whose bits, two by two
-    (radix 4), take ``a`` times -2, -1, 0, 1 or 2.
+
+def booth_digits(m: Module, factor: Value, name: str) -> Value:
+    """Return the digits of radix 4 of an unsigned number of even width minus its half range."""
+    digits = []
+    below: Value = Const(0, 1)  # the bit below the digit
+    for i in range(0, len(factor), 2):
+        low, high = factor[i], factor[i + 1]
+        if i + 2 == len(factor):
+            high = ~high
+        digit = Signal(digit_layout(), name=f"{name}_{i}")
+        m.d.comb += [
+            digit.one.eq(low ^ below), digit.negative.eq(high),
+            digit.two.eq((high & ~low & ~below) | (~high & low & below)),
+        ]
+        digits.append(digit.as_value())
+        below = high
+    return Cat(*digits)
+
+
+def factor_bits(bits: int, *, hard: bool) -> int:
+    """Return the bits of an unsigned number as :class:`BoothProduct` takes it."""
+    return bits if hard else bits // 2 * digit_layout().size
+
+
+def as_factor(m: Module, value: Value, name: str, *, hard: bool) -> Value:
+    """Return an unsigned number as :class:`BoothProduct` takes it."""
+    return value if hard else booth_digits(m, value, name)
+
+
+class BoothProduct(wiring.Component):
+    """``a`` (signed) times an unsigned number of ``b_bits``, but for the last addition.
+
+    Ports: ``a``, ``factor`` (:func:`as_factor` of the number); ``high`` + ``low`` is the product,
+    modulo its width. Combinational.
+    Numerics: each digit takes ``a`` times -2, -1, 0, 1 or 2; one more row is the half range that
+    the digits leave out. ``hard``: a multiplication for a DSP block instead, ``low`` is 0.
     """
 
-    def __init__(self, a_bits: int, b_bits: int) -> None:
-        self.width = a_bits + b_bits
-        super().__init__({"a": In(signed(a_bits)), "b": In(b_bits),
+    def __init__(self, a_bits: int, b_bits: int, *, hard: bool = False) -> None:
+        self.width, self.hard = a_bits + b_bits, hard
+        super().__init__({"a": In(signed(a_bits)),
+                          "factor": In(factor_bits(b_bits, hard=hard)),
                           "high": Out(self.width), "low": Out(self.width)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a_bits, b_bits = len(self.a), len(self.b)
+        a_bits, b_bits = len(self.a), self.width - len(self.a)
+        if self.hard:
+            m.d.comb += self.high.eq(self.a * self.factor)
+            return m
+        digits = data.View(ArrayLayout(digit_layout(), b_bits // 2), self.factor)
         columns = Columns(m, self.width)
         constant = 0
-        below: Value = Const(0, 1)  # the bit of b below the digit
         for i in range(0, b_bits, 2):
-            low, high = self.b[i], self.b[i + 1]
-            if i + 2 == b_bits:
-                high = ~high
-            one, two = Signal(name=f"one_{i}"), Signal(name=f"two_{i}")
+            digit = digits[i // 2]
             row = Signal(a_bits + 1, name=f"row_{i}")
-            m.d.comb += [
-                one.eq(low ^ below), two.eq((high & ~low & ~below) | (~high & low & below)),
-                row.eq((Mux(one, Cat(self.a, self.a[-1]), 0) | Mux(two, Cat(Const(0, 1), self.a), 0))
-                       ^ high.replicate(a_bits + 1)),
-            ]
+            m.d.comb += row.eq((Mux(digit.one, Cat(self.a, self.a[-1]), 0)
+                                | Mux(digit.two, Cat(Const(0, 1), self.a), 0))
+                               ^ digit.negative.replicate(a_bits + 1))
             for j in range(a_bits):
                 columns.put(i + j, row[j], XOR_DELAY)
             # A sign s at a place is worth -s there, which is ~s - 1; and -x is ~x + 1.
             columns.put(i + a_bits, ~row[-1], XOR_DELAY)
-            columns.put(i, high)
+            columns.put(i, digit.negative)
             constant -= 1 << (i + a_bits)
-            below = high
         for j in range(a_bits):
             columns.put(b_bits - 1 + j, self.a[j] if j < a_bits - 1 else ~self.a[j])
         constant -= 1 << (self.width - 2)

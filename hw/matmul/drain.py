@@ -11,8 +11,9 @@ from hw.config import ChipletConfig
 from hw.control.isa import Destination, Fault, Statistic, row_scale_layout
 from hw.control.queue import command_in_flight_layout
 from hw.emit import instantiate
+from hw.matmul.booth_product import as_factor, factor_bits
 from hw.matmul.drain_counter import DrainCounter, beat_layout
-from hw.matmul.drain_lane import MULTIPLIER_BITS, SHIFT_BITS, DrainLane
+from hw.matmul.drain_lane import MANTISSA_BITS, MULTIPLIER_BITS, SHIFT_BITS, DrainLane
 from hw.matmul.residual_adder import ResidualAdder
 from hw.matmul.row_statistic import RowStatistic
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
@@ -156,13 +157,18 @@ class Drain(wiring.Component):
             adder.writes.eq(valids[read] & self._to_residual(beats[read].destination)),
             *(adder.drained[i].eq(values[i]) for i in range(lanes)),
         ]
+        hidden, magnitude = Signal(lanes, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            hidden.eq(Cat(masked(self.WRITE - 1))),
+            magnitude.eq(beats[self.WRITE - 1].statistic == Statistic.MAGNITUDE),
+        ]
         drained_clips = Signal(range(lanes + 1))
         m.d.sync += drained_clips.eq(balanced_sum([
-            clip & ~hidden & valids[self.DRAINED]
-            for clip, hidden in zip(lane_clips, masked(self.DRAINED), strict=True)]))
+            clip & ~hide & valids[self.DRAINED]
+            for clip, hide in zip(lane_clips, masked(self.DRAINED), strict=True)]))
         m.d.sync += self.clipped.eq(drained_clips + balanced_sum([
-            clip & ~hidden & valids[self.WRITE]
-            for clip, hidden in zip(adder.clipped, masked(self.WRITE), strict=True)]))
+            clip & ~hide & valids[self.WRITE]
+            for clip, hide in zip(adder.clipped, hidden, strict=True)]))
         self._writes(m, beats, valids, adder)
 
         # Row statistic.
@@ -172,8 +178,8 @@ class Drain(wiring.Component):
         m.d.sync += final.eq(valids[last - 1] & beats[last - 1].row_last
                              & (beats[last - 1].statistic != Statistic.NONE))
         m.d.comb += [
-            statistic.values.eq(adder.sums), statistic.masked.eq(Cat(masked(self.WRITE))),
-            statistic.magnitude.eq(beats[self.WRITE].statistic == Statistic.MAGNITUDE),
+            statistic.values.eq(adder.sums), statistic.masked.eq(hidden),
+            statistic.magnitude.eq(magnitude),
             statistic.valid.eq(valids[last - 1]), statistic.first.eq(beats[last - 1].row_first),
             self.maximum_address.eq(beats[last].maximum), self.maximum_write.eq(final),
             self.maximum_data.eq(statistic.maximum),
@@ -201,12 +207,17 @@ class Drain(wiring.Component):
             self.row_scale_enable.eq(counter.step),
         ]
         multipliers = Signal(MULTIPLIER_BITS * lanes, name="fetched_multipliers", reset_less=True)
-        row_scale = Signal(row_scale_layout(), reset_less=True)
         token_row_scale = Signal(row_scale_layout(), reset_less=True)
-        # The one choice between a memory and its register: the lanes have no time for it.
+        row_scale = Signal(row_scale_layout())
+        exponent = Signal.like(row_scale.exponent, name="fetched_exponent", reset_less=True)
+        hard = config.hard_multipliers
+        mantissa = Signal(factor_bits(MANTISSA_BITS, hard=hard), reset_less=True)
+        # A few gates between a memory and its register: the lanes have no time for them.
+        m.d.comb += row_scale.eq(
+            Mux(beats[self.FETCH - 1].embed, token_row_scale, self.row_scale_data))
         m.d.sync += [
-            multipliers.eq(self.multiplier_data),
-            row_scale.eq(Mux(beats[self.FETCH - 1].embed, token_row_scale, self.row_scale_data)),
+            multipliers.eq(self.multiplier_data), exponent.eq(row_scale.exponent),
+            mantissa.eq(as_factor(m, row_scale.mantissa, "mantissa_digit", hard=hard)),
         ]
         with m.If(delay(m, self.token_valid, self.FETCH, "token_fetched")):
             m.d.sync += token_row_scale.as_value().eq(
@@ -217,7 +228,7 @@ class Drain(wiring.Component):
         shift = Signal(SHIFT_BITS)
         top = (1 << SHIFT_BITS) - 1
         m.d.comb += [
-            wanted.eq(beats[self.FETCH].shift - row_scale.exponent),
+            wanted.eq(beats[self.FETCH].shift - exponent),
             shift.eq(Mux(wanted < 0, 0, Mux(wanted > top, top, wanted))),
         ]
         shift = delay(m, shift, DrainLane.SHIFT_DELAY, "shift", reset_less=True)
@@ -237,7 +248,7 @@ class Drain(wiring.Component):
                 lane.load_sums.eq(self.sums_valid), lane.load_bytes.eq(self.column_valid),
                 lane.advance.eq(advance),
                 lane.multiplier.eq(multipliers.word_select(i, MULTIPLIER_BITS)),
-                lane.mantissa.eq(row_scale.mantissa), lane.shift.eq(shift),
+                lane.mantissa.eq(mantissa), lane.shift.eq(shift),
                 lane.destination.eq(beats[saturates].destination),
                 lane.hide.eq(hidden[i] & is_result),
             ]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.control.isa import MATRIX_DESCRIPTORS, Destination
-from hw.matmul.booth_product import BoothProduct
+from hw.matmul.booth_product import BoothProduct, as_factor, factor_bits
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
 
 MULTIPLIER_BITS = 16
@@ -57,7 +57,8 @@ class DrainLane(wiring.Component):
 
     Ports: ``sums`` with ``load_sums``: this lane's accumulators of a vector, one per beat;
     ``bytes`` with ``load_bytes``: the same of a column; ``advance``: the vector's next beat takes the
-    place of this one, not before the cycle after the load; ``multiplier`` and ``mantissa`` of a beat:
+    place of this one, not before the cycle after the load; ``multiplier`` and ``mantissa`` (:func:`as_factor` of
+    it) of a beat:
     in the cycle before its accumulator is in place; ``shift`` two cycles after these,
     ``destination`` three, and with it ``hide``: the least 16-bit number instead of the result;
     ``value`` and ``clipped`` four cycles after them, from registers.
@@ -74,25 +75,30 @@ class DrainLane(wiring.Component):
         super().__init__({
             "sums": In(ACCUMULATOR_BITS * config.column_beats), "load_sums": In(1),
             "bytes": In(8 * config.row_beats), "load_bytes": In(1), "advance": In(1),
-            "multiplier": In(MULTIPLIER_BITS), "mantissa": In(MANTISSA_BITS),
+            "multiplier": In(MULTIPLIER_BITS), "mantissa": In(factor_bits(MANTISSA_BITS, hard=config.hard_multipliers)),
             "shift": In(SHIFT_BITS), "destination": In(Destination), "hide": In(1),
             "value": Out(signed(VALUE_BITS)), "clipped": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = sum_bits(self.config)
+        bits, hard = sum_bits(self.config), self.config.hard_multipliers
         accumulator = self._beats(m, bits)
 
         # 0: multiplier times mantissa. 1: times the accumulator, but for the last addition.
-        scale = Signal(SCALE_BITS, reset_less=True)
-        m.submodules.scale = product = BoothProduct(MULTIPLIER_BITS + 1, MANTISSA_BITS)
-        m.d.comb += [product.a.eq(self.multiplier), product.b.eq(self.mantissa)]
-        m.d.sync += scale.eq(product.high + product.low)
+        scale = Signal(SCALE_BITS)
+        m.submodules.scale = product = BoothProduct(MULTIPLIER_BITS + 1, MANTISSA_BITS, hard=hard)
+        m.d.comb += [
+            product.a.eq(self.multiplier),
+            product.factor.eq(self.mantissa),
+            scale.eq(product.high + product.low),
+        ]
+        scale_factor = Signal(factor_bits(SCALE_BITS, hard=hard), reset_less=True)
+        m.d.sync += scale_factor.eq(as_factor(m, scale, "scale_digit", hard=hard))
         partial = [Signal(bits + SCALE_BITS, name=f"partial_{i}", reset_less=True)
                    for i in range(2)]
-        m.submodules.product = product = BoothProduct(bits, SCALE_BITS)
-        m.d.comb += [product.a.eq(accumulator), product.b.eq(scale)]
+        m.submodules.product = product = BoothProduct(bits, SCALE_BITS, hard=hard)
+        m.d.comb += [product.a.eq(accumulator), product.factor.eq(scale_factor)]
         m.d.sync += [partial[0].eq(product.high), partial[1].eq(product.low)]
 
         # 2: that addition, and the shift. A bit below the point keeps what rounding half up needs.
