@@ -18,7 +18,7 @@ NetName = tuple[str, int | None]
 #: What ends the name of a flip-flop, after the name of the net that it drives.
 REGISTER_SUFFIX = "_reg"
 #: Words of Verilog and SystemVerilog that the design uses, or may, as names.
-_KEYWORDS = frozenset("""
+_KEYWORDS = frozenset(re.findall(r"\w+", """
     accept_on alias always and assert assign assume automatic before begin bind bins bit break buf
     byte case cell chandle checker class clocking config const constraint context continue cover
     cross deassign default defparam design disable dist do edge else end endcase enum event expect
@@ -34,7 +34,7 @@ _KEYWORDS = frozenset("""
     timeunit tran tri tri0 tri1 triand trior trireg type typedef union unique unique0 unsigned
     until untyped use var vectored virtual void wait wand weak weak0 weak1 while wildcard wire
     with within wor xnor xor
-""".split())
+"""))
 
 
 @dataclass(kw_only=True)

@@ -1,10 +1,12 @@
-"""Proof that a netlist is the RTL it was made from, block by block, with Yosys' equivalence commands.
+"""Proof that a netlist is the RTL it was made from, block by block, with Yosys and its ABC.
 
 A block is a module of the netlist with what was flattened into it. Its instances of other modules
 and of memories are cut out on both sides, and so is every register: what is left is logic between
 the same inputs (ports, registers, outputs of instances) and outputs (ports, what registers take
-next, inputs of instances), and Yosys proves every output. The RTL is taken as it was emitted, after
-`proc` and `flatten` alone; the netlist as its Verilog, with the cells' models from the library.
+next, inputs of instances), and ABC's `&cec` proves every output. The RTL is taken as it was emitted,
+after `proc` and `flatten` alone; a block with multipliers after Yosys' `booth` and what comes before it in
+synthesis, because no free prover compares a product with gates. The netlist is its Verilog, with the
+cells' models from the library.
 
 What is proved is that two chips that hold the same in their registers, hold the same after every
 clock edge and show the same at their ports. That they hold the same at the start is reset's work.
@@ -12,9 +14,9 @@ clock edge and show the same at their ports. That they hold the same at the star
 
 import json
 import re
+import subprocess
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -22,10 +24,10 @@ from pathlib import Path
 from flows import yosys
 from flows.asic.netlist import Module, Netlist, Port, verilog
 from flows.asic.synthesis import used_macros
-from flows.asic.units import Unit, cut
+from flows.asic.units import Unit
 from flows.netlist.cut_design import CutModule, Net, cut_module
 from flows.netlist.gate_level import GateLevel
-from flows.netlist.register_match import RegisterClass, match_registers
+from flows.netlist.register_match import RegisterClass, UnmatchedError, match_registers
 
 _GOLD = """\
 read_verilog logic.v
@@ -57,21 +59,32 @@ async2sync
 opt_clean
 write_json gate.json
 """
-_PROVE = """\
+_AIGER = """\
 read_json cut.json
-techmap; opt_clean
-equiv_make gold gate equiv
-hierarchy -top equiv
-equiv_simple
-equiv_status
+design -save both
+delete gate; hierarchy -top gold; techmap; opt -fast; setundef -zero; aigmap
+write_aiger -symbols gold.aig
+design -load both
+delete gold; hierarchy -top gate; techmap; opt -fast; setundef -zero; aigmap
+write_aiger -symbols gate.aig
 """
+#: Conflicts after which ABC gives one function up.
+_CONFLICTS = 1_000_000
 #: From here on no net of a block has a number.
 _FREE_NET = 1 << 28
-_UNPROVED = re.compile(r"^\s*Unproven \$equiv \S+: \\(\S+)_gold \\?\S+", re.MULTILINE)
+_DIFFERENT = re.compile(r"\bOutput (\d+) (?:is SAT|trivially differs)")
+_VERDICT = re.compile(r"^UNSAT = *(\d+)\. +SAT = *(\d+)\. +UNDEC = *(\d+)", re.MULTILINE)
+_OUTPUT = re.compile(rb"^o(\d+) (\S+)$", re.MULTILINE)
+#: Names that a message shows.
+_SHOWN = 8
 
 
 class NotEquivalentError(ValueError):
     """A block of the netlist is not the RTL's; the message names block and register bits or ports."""
+
+
+class UnprovedError(RuntimeError):
+    """The time did not suffice to prove a block, or to find a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +92,8 @@ class Proof:
     """A block for which netlist and RTL were proved equal."""
 
     block: str
+    #: What the netlist was compared with: RTL as emitted, or with its multipliers as adders.
+    multiplies: bool
     #: Bits of registers in the RTL, and flip-flops of the netlist.
     registers: tuple[int, int]
     #: Registers that synthesis left out because they are constant, or are equal to others.
@@ -89,27 +104,59 @@ class Proof:
     seconds: float
 
 
-def prove_block(level: GateLevel, unit: Unit, place: Path) -> Proof:
-    """Prove one block; files go to ``place``. Raises NotEquivalentError."""
+def prove_block(level: GateLevel, unit: Unit, place: Path, seconds: float = 600) -> Proof:
+    """Prove one block; files go to ``place``.
+
+    Raises NotEquivalentError, or UnprovedError after so many seconds.
+    """
     start = time.monotonic()
     gold, optimized, gate = read_block(level, unit, place)
+    registers = len(gold.registers), len(gate.registers)
     multiplies = any(cell["type"] == "$mul" for cell in gold.cells.values())
     if multiplies:
-        ports = gold.outputs.keys()
         gold = optimized
-        gold.outputs = {name: net for name, net in gold.outputs.items() if name in ports}
-    classes = match_registers(gold, optimized, gate)
+    try:
+        classes = match_registers(gold, optimized, gate)
+    except UnmatchedError as error:
+        raise NotEquivalentError(f"{unit.name}: {error}") from None
     functions = _cut_registers(gold, gate, classes)
-    if gold.inputs.keys() != gate.inputs.keys() or gold.outputs.keys() != gate.outputs.keys():
-        differ = (gold.inputs.keys() ^ gate.inputs.keys()) | (gold.outputs.keys() ^ gate.outputs.keys())
-        raise NotEquivalentError(f"{unit.name}: only one side has {', '.join(sorted(differ)[:8])}")
+    differ = (gold.inputs.keys() ^ gate.inputs.keys()) | (gold.outputs.keys() ^ gate.outputs.keys())
+    if differ:
+        raise NotEquivalentError(
+            f"{unit.name}: only one side has {', '.join(sorted(differ)[:_SHOWN])}")
     (place / "cut.json").write_text(json.dumps(
         {"modules": gold.as_json("gold") | gate.as_json("gate")}), encoding="utf-8")
+    wrong = _compare(place, unit.name, seconds)
+    if wrong:
+        raise NotEquivalentError(
+            f"{unit.name}: netlist and RTL differ in {', '.join(wrong[:_SHOWN])}"
+            + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""))
     return Proof(
-        block=unit.name, registers=(0, 0),
+        block=unit.name, multiplies=multiplies, registers=registers,
         constant=sum(one.constant is not None for one in classes),
         merged=sum(max(0, len(one.gold) - 1) for one in classes), functions=functions,
         seconds=time.monotonic() - start)
+
+
+def _compare(place: Path, block: str, seconds: float) -> list[str]:
+    """Compare all functions; return the names of those that differ."""
+    yosys.run(place / "aiger", _AIGER.replace("read_json ", "read_json ../"))
+    try:
+        found = subprocess.run(
+            [yosys.abc_program(), "-c", f"&cec -n -C {_CONFLICTS} gold.aig gate.aig"],
+            cwd=place / "aiger", capture_output=True, text=True, check=False, timeout=seconds).stdout
+    except subprocess.TimeoutExpired:
+        raise UnprovedError(f"{block}: neither proved nor refuted in {seconds:g} s") from None
+    names = {int(number): name.decode() for number, name in _OUTPUT.findall(
+        (place / "aiger" / "gold.aig").read_bytes())}
+    wrong = [names[int(number)] for number in _DIFFERENT.findall(found)]
+    verdict = _VERDICT.search(found)
+    if wrong or "Networks are equivalent" in found or (
+            verdict and int(verdict[1]) == len(names) and verdict[2] == verdict[3] == "0"):
+        return wrong
+    if verdict:
+        raise UnprovedError(f"{block}: {verdict[3]} functions are neither proved nor refuted")
+    raise yosys.ToolFailedError(f"ABC failed on {block}: {found[-300:]}")
 
 
 def read_block(

@@ -78,6 +78,11 @@ class GateLevel:
             raise ValueError(f"the netlist has no instance {joined} in {module}")
         return found
 
+    def file_name(self, name: str) -> str:
+        """Return the name of an instance's file, such as ``chip.core.results.memory.hex``, here."""
+        top, *names, suffix = name.split(".")
+        return ".".join([top, *self.instance_path(names), suffix])
+
 
 def gate_level(
     config: ChipletConfig, emitted: EmittedVerilog, library: Library, place: Path, *,
