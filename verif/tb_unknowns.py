@@ -65,5 +65,5 @@ async def unknowns(dut) -> None:
     assert pending["done"], f"pending {pending}: {await bench.describe()}"
     if job["compare"]:
         assert bench.generated(prompt, len(tokens)) == tokens
-    await bench.counters()
+        await bench.counters()
     assert not watching.done(), watching.exception()

@@ -8,6 +8,7 @@ import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
@@ -15,12 +16,23 @@ from cocotb_tools.runner import get_runner
 from hw.emit import EmittedVerilog
 from verif.simulator import PROJECT_ROOT, SimulationError, prepare_environment
 
-_INITIAL = re.compile(r"^( *reg (?:\[\d+:0\] )?(?:\\\S+ |\w+)) *= [^;]+;$", re.MULTILINE)
+_INITIAL = re.compile(r"^( *reg (?:\[(\d+):0\] )?(?:\\\S+ |\w+)) *= [^;]+;$", re.MULTILINE)
 
 
 def without_initial_values(logic: str) -> str:
     """Return the emitted logic with registers that start unknown."""
     return _INITIAL.sub(r"\1;", logic)
+
+
+def with_random_values(logic: str, seed: int) -> str:
+    """Return the emitted logic with registers that start with random values."""
+    random = Random(seed)
+
+    def value(match: re.Match[str]) -> str:
+        bits = int(match[2] or 0) + 1
+        return f"{match[1]} = {bits}'h{random.getrandbits(bits):x};"
+
+    return _INITIAL.sub(value, logic)
 
 
 def run_icarus(
