@@ -22,6 +22,13 @@ def require_yosys() -> None:
                          "`pip install 'tessera[flows]'`")
 
 
+def abc_program() -> Path:
+    """Return ABC, as it comes with Yosys."""
+    spec = importlib.util.find_spec("pyosys")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).with_name("yosys-abc")
+
+
 def run(place: Path, script: str) -> str:
     """Run a script in the directory ``place``, which is made; return its log."""
     place.mkdir(parents=True, exist_ok=True)

@@ -28,14 +28,13 @@ class ChipBench:
         for name in ("awvalid", "wvalid", "bready", "arvalid", "rready"):
             getattr(dut, f"s_axi_{name}").value = 0
         self.registers = AxiLiteDriver(dut)
-        core = dut.core
         macro = config.memory_macro
-        self.memories = {name: MemoryHandle(getattr(core, name), tiling(shape, macro))
+        self.memories = {name: MemoryHandle(dut, tiling(shape, macro), ("core", name))
                          for name, shape in memory_shapes(config).items()}
         per_step = config.rows_per_step
         self.banks = [
-            MemoryHandle(getattr(getattr(core.matrix_unit.array, f"step_{r // per_step}"),
-                                 f"bank_{r % per_step}"), tiling(bank_shape(config), macro))
+            MemoryHandle(dut, tiling(bank_shape(config), macro), (
+                "core", "matrix_unit", "array", f"step_{r // per_step}", f"bank_{r % per_step}"))
             for r in range(config.rows)]
 
     async def start_clock(self) -> None:

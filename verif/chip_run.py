@@ -115,8 +115,13 @@ def image_paths(config: ChipletConfig) -> dict[str, str]:
     return paths
 
 
-def write_image(image: ChipImage, directory: Path) -> Path:
-    """Write the memories' hex files below ``directory``, unless the same ones are there."""
+def write_image(
+    image: ChipImage, directory: Path, rename: Callable[[str], str] = lambda name: name,
+) -> Path:
+    """Write the memories' hex files below ``directory``, unless the same ones are there.
+
+    ``rename`` returns the name of a file where instances are called otherwise than in the RTL.
+    """
     digest = hashlib.sha256()
     for name, array in sorted(image.contents.items()):
         digest.update(name.encode() + array.tobytes())
@@ -124,7 +129,7 @@ def write_image(image: ChipImage, directory: Path) -> Path:
     if not target.exists():
         directory.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=directory))
-        paths = image_paths(image.config)
+        paths = {name: rename(path) for name, path in image_paths(image.config).items()}
         image.write_hex(partial, paths)
         shapes = memory_shapes(image.config)
         for name, path in paths.items():
@@ -139,14 +144,16 @@ def write_image(image: ChipImage, directory: Path) -> Path:
 def run_chip(
     config: ChipletConfig, image: ChipImage, quantized: QuantizedLlama, prompt: Sequence[int],
     count: int, *, temperature: float = 0.0, seed: int = 1, end_token: int | None = None,
-    on_token: Callable[[TokenRecord], None] | None = None,
+    on_token: Callable[[TokenRecord], None] | None = None, simulation: Simulation | None = None,
+    rename: Callable[[str], str] = lambda name: name,
 ) -> ChipRun:
     """Generate ``count`` tokens on the RTL; every logit is compared with golden's.
 
     A difference does not raise: it is in the result. ``on_token`` is called as tokens appear.
+    ``simulation`` is one of the chiplet's netlist, ``rename`` as for :func:`write_image`.
     """
-    simulation = build_chiplet(config)
-    images = write_image(image, simulation.directory / "images")
+    simulation = simulation or build_chiplet(config)
+    images = write_image(image, simulation.directory / "images", rename)
     # A directory of its own, so that runs of one chiplet may go on side by side.
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=simulation.directory))
     job = {"config": config, "quantized": quantized, "prompt": list(prompt), "count": count,

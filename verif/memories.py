@@ -16,18 +16,37 @@ PUBLIC_MEMORIES = "\n".join(
     for module in ("tessera_sram_*", *(macro.module for macro in OPEN_MACROS.values())))
 
 
+def descend(scope: Any, *names: str) -> Any:
+    """Return the instance that a path leads to.
+
+    Synthesis flattens modules: the names of an instance in one, and of the module, are then one
+    name with an underscore between them.
+    """
+    joined = ""
+    for name in names:
+        joined = f"{joined}_{name}" if joined else name
+        found = getattr(scope, joined, None)
+        if found is not None:
+            scope, joined = found, ""
+    if joined:
+        raise AttributeError(f"no instance {joined} in {scope}")
+    return scope
+
+
 class MemoryHandle:
     """The words of one SRAM instance (the component ``Sram``), as Python integers.
 
-    ``tiling``: how they lie in macros; None when the memory is one array.
+    ``path`` leads to it from ``scope``. ``tiling``: how they lie in macros; None when the memory is one array.
     """
 
-    def __init__(self, handle: Any, tiling: Tiling | None = None) -> None:
+    def __init__(self, scope: Any, tiling: Tiling | None = None,
+                 path: Sequence[str] = ()) -> None:
         self.tiling = tiling
+        memory = descend(scope, *path, "memory")
         if tiling is None:
-            self.words = handle.memory.mem
+            self.words = memory.mem
         else:
-            self.tiles = [[getattr(handle.memory, tile_name(bank, part)).mem
+            self.tiles = [[getattr(memory, tile_name(bank, part)).mem
                            for part in range(tiling.slices)] for bank in range(tiling.banks)]
 
     def read(self, address: int) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,13 +103,14 @@ class Simulation:
 def build(
     component: wiring.Component, name: str, *, public: Sequence[str] = (), memory_macro: str = "",
     async_reset: bool = False, inferable: bool = False,
+    netlist: Callable[[EmittedVerilog], EmittedVerilog] | None = None,
 ) -> Simulation:
     """Emit and compile ``component`` as module ``name``.
 
     ``public`` lists control-file lines ``public_flat_rw -module "..." -var "..."`` of the signals
     and memories that Python reaches by the back door; top ports are always reachable.
     ``memory_macro``, ``async_reset``: see :func:`hw.emit.emit`. ``inferable`` takes the memories'
-    FPGA models.
+    FPGA models. ``netlist`` puts another text in the place of the emitted logic, with the same ports.
     """
     prepare_environment()
     emitted = emit(component, name, memory_macro, async_reset=async_reset)
@@ -123,16 +124,21 @@ def build_emitted(
     """Compile the text that was made of ``component``, with module ``name`` at the top."""
     prepare_environment()
     directory = BUILD_ROOT / name
+    if netlist is not None:
+        emitted = netlist(emitted)
+        directory = BUILD_ROOT / f"{name}_netlist"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:  # another process may want the same simulator
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _build_if_changed(component, emitted, name, directory, public, inferable)
+        _build_if_changed(component, emitted, name, directory, public, inferable,
+                          # Hundreds of thousands of gates take the C++ compiler too long.
+                          optimize="-O2 -march=native" if netlist is None else "-O0")
     return Simulation(directory=directory, top=name)
 
 
 def _build_if_changed(
     component: wiring.Component, emitted: EmittedVerilog, name: str, directory: Path,
-    public: Sequence[str], inferable: bool,
+    public: Sequence[str], inferable: bool, optimize: str,
 ) -> None:
     models = emitted.sram_fpga if inferable else emitted.sram_models
     logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
@@ -158,7 +164,7 @@ def _build_if_changed(
                 log_file=directory / "build.log",
                 build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
                             "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                            "-CFLAGS", "-O2 -march=native", "--build-jobs", "2"])
+                            "-CFLAGS", optimize, "--build-jobs", "2"])
         except SystemExit:
             raise SimulationError(
                 f"building {name} failed; see {directory / 'build.log'}") from None

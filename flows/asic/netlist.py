@@ -17,6 +17,24 @@ Net = int | str
 NetName = tuple[str, int | None]
 #: What ends the name of a flip-flop, after the name of the net that it drives.
 REGISTER_SUFFIX = "_reg"
+#: Words of Verilog and SystemVerilog that the design uses, or may, as names.
+_KEYWORDS = frozenset(re.findall(r"\w+", """
+    accept_on alias always and assert assign assume automatic before begin bind bins bit break buf
+    byte case cell chandle checker class clocking config const constraint context continue cover
+    cross deassign default defparam design disable dist do edge else end endcase enum event expect
+    export extends extern final first_match for force forever fork forkjoin function generate
+    genvar global if iff ifnone implements implies import include incdir initial inout input
+    inside instance int integer interconnect interface intersect join large let liblist library
+    local localparam logic longint macromodule matches medium modport module nand negedge nettype
+    new nexttime nmos nor not null or output package packed parameter pmos posedge primitive
+    priority program property protected pull0 pull1 pulldown pullup pure rand randc randcase
+    randsequence rcmos real realtime ref reg reject_on release repeat restrict return scalared
+    sequence shortint shortreal signed small soft solve specify specparam static string strong
+    strong0 strong1 struct super supply0 supply1 table tagged task this throughout time timeprecision
+    timeunit tran tri tri0 tri1 triand trior trireg type typedef union unique unique0 unsigned
+    until untyped use var vectored virtual void wait wand weak weak0 weak1 while wildcard wire
+    with within wor xnor xor
+"""))
 
 
 @dataclass(kw_only=True)
@@ -75,9 +93,10 @@ class Netlist:
 
 
 def plain(name: str) -> str:
-    """Return a name without the characters that Verilog would need to escape."""
+    """Return a name that Verilog need not escape; a word of the language gets an underscore."""
     text = re.sub(r"\W", "_", name)
-    return text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"
+    text = text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"
+    return f"{text}_" if text in _KEYWORDS else text
 
 
 def read_modules(files: dict[str, Path], top: str, flip_flops: Mapping[str, list[str]]) -> Netlist:

@@ -116,7 +116,7 @@ def _synthesize(
     text = _script(unit, library, period_ns, scripts)
     constraints = (f"set_driving_cell {library.buffers[0].name}\n"
                    f"set_load {1000 * OUTPUT_LOAD_PF:g}\n")
-    inputs = {"logic.v": unit.logic, "children.v": unit.children + _used(macros, unit.logic),
+    inputs = {"logic.v": unit.logic, "children.v": unit.children + used_macros(macros, unit.logic),
               "constraints.txt": constraints}
     key = hashlib.sha256("\0".join(
         [version("pyosys"), text, *inputs.values(), library.digest]).encode()).hexdigest()
@@ -159,7 +159,7 @@ def _script(unit: Unit, library: Library, period_ns: float, scripts: Sequence[st
     return text
 
 
-def _used(macros: str, logic: str) -> str:
+def used_macros(macros: str, logic: str) -> str:
     """Return those of the macros that the logic names."""
     modules = re.findall(r"^\(\* blackbox \*\)\nmodule \w+ .*?^endmodule\n", macros,
                          re.MULTILINE | re.DOTALL)
