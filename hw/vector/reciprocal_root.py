@@ -1,15 +1,21 @@
 """RMSNorm's row scale: 1 / sqrt(sum of squares), times the vector's m."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.carry_save import add_rows, booth_rows
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
 from hw.vector.reduction import SUM_LIMIT_BITS
-from hw.vector.tables import RSQRT, RSQRT_SQUARED, look_up
+from hw.vector.tables import RSQRT, RSQRT_BITS, RSQRT_SQUARED, look_up
 
-_THREE_HALVES = 3 << 29
+#: Lowest bit of 4 * 3 * 2**29.
+_THREE_BIT = 31
+_MULTIPLICAND_BITS = max(RSQRT_BITS, max(RSQRT_SQUARED).bit_length() + 2)
+_PRODUCT_BITS = 33
+#: Factors are taken three bits at a time, from one, two, three or four times the multiplicand.
+_DIGIT_BITS = 3
 
 
 class ReciprocalRoot(wiring.Component):
@@ -47,25 +53,31 @@ class ReciprocalRoot(wiring.Component):
                 scale.eq(self.m),
             ]
 
-        # One multiplier, step by step.
+        # One multiplier, step by step; what it multiplies with is looked up a cycle before.
         step = Signal(self.LATENCY)
         m.d.sync += step.eq((step << 1) | self.start)
-        index = u[11:] - 8
-        y0 = look_up(m, RSQRT, index[:5], "rsqrt_entry")
-        y0_squared = look_up(m, RSQRT_SQUARED, index[:5], "rsqrt_squared_entry")
-        a, b = Signal(17), Signal(16)
-        product = Signal(33, reset_less=True)
-        slope = Signal(17, reset_less=True)
-        with m.If(step[0]):  # t
-            m.d.comb += [a.eq(u), b.eq(y0_squared)]
-        with m.Elif(step[2]):  # Y, 16 bits above the product's lowest 16
-            m.d.comb += [a.eq(slope), b.eq(y0)]
-        with m.Else():  # P
-            m.d.comb += [a.eq(scale), b.eq(product[16:])]
-        m.d.sync += [
-            product.eq(a * b),
-            slope.eq((_THREE_HALVES - product[:32]) >> 14),
-        ]
+        # U has its leading one in one of its upper two bits, so the first entries are never read.
+        following = Signal(_MULTIPLICAND_BITS)
+        with m.If(step[0]):
+            m.d.comb += following.eq(
+                look_up(m, (0,) * 8 + RSQRT_SQUARED, u[11:], "rsqrt_squared_entry") << 2)
+        with m.Elif(step[1]):
+            m.d.comb += following.eq(look_up(m, (0,) * 8 + RSQRT, u[11:], "rsqrt_entry"))
+        with m.Else():
+            m.d.comb += following.eq(scale)
+        once = Signal(_MULTIPLICAND_BITS, reset_less=True)
+        thrice = Signal(_MULTIPLICAND_BITS + 2, reset_less=True)
+        m.d.sync += [once.eq(following), thrice.eq(following + (following << 1))]
+        # Four times 3 * 2**29 - t, whose upper bits are the slope; Y above 16 bits; P.
+        slope = step[1]
+        product = Signal(_PRODUCT_BITS, reset_less=True)
+        factor = Signal(17)
+        m.d.comb += factor.eq(Mux(slope, u, product[16:]))
+        rows = booth_rows(
+            m, [once, once << 1, thrice, once << 2], Cat(factor, Const(0, 1)).as_signed(),
+            _DIGIT_BITS, "root", negate=slope)
+        rows.append((Cat(slope, slope), _THREE_BIT))
+        m.d.sync += product.eq(add_rows(m, rows, 0, _PRODUCT_BITS, "root_product"))
 
         # P has 18 to 20 bits; its upper 8 are the mantissa.
         mantissa = Signal(9)

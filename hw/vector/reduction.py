@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,22 +60,19 @@ class LargestMagnitude(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # |x| is x for x >= 0, else ~x + 1. Keys (x or ~x, then the sign) are in an order that
-        # |x| follows, so one addition at the end is enough.
+        # |x| follows, so one addition at the end is enough; a key compares with a magnitude, too.
         keys = []
         for i in range(self.config.lanes // 2):
             value = self.values.word_select(i, 32)
             negative = value[31]
             keys.append(Cat(negative, value[:MAGNITUDE_BITS] ^ negative.replicate(MAGNITUDE_BITS)))
         largest = _tree(m, keys, larger, "largest")
-        best = Signal(32, reset_less=True)
+        best = Signal(MAGNITUDE_BITS, reset_less=True)
         with m.If(self.load):
-            m.d.sync += best.eq(Cat(0, self.initial[:MAGNITUDE_BITS]))
-        with m.Elif(self.enable & (self.first | (largest > best))):
-            m.d.sync += best.eq(largest)
-        m.d.comb += [
-            self.magnitude.eq(best[1:] + best[0]),
-            self.initial_low.eq(best[1:17]),
-        ]
+            m.d.sync += best.eq(self.initial)
+        with m.Elif(self.enable & (self.first | (largest > Cat(Const(0, 1), best)))):
+            m.d.sync += best.eq(largest[1:] + largest[0])
+        m.d.comb += [self.magnitude.eq(best), self.initial_low.eq(best)]
         return m
 
 

@@ -12,13 +12,19 @@ _REMAINDER_BITS = 7
 class SiluLane(wiring.Component):
     """silu(g) = max(g, 0) - d(|g|), 10 fraction bits (docs/numerics.md, section 7).
 
-    Ports: ``gate``: int16; ``silu``: int16, LATENCY cycles later.
+    Ports:
+        ``gate``: int16; ``silu``: int16, LATENCY cycles later.
+        ``step``, ``remainder``: one cycle after the gate; ``product``: theirs, one cycle later, from
+        a multiplier that the reader lends.
     Throughput: 1 per cycle. Numerics: rounds half up twice; needs no saturation.
     """
 
     LATENCY = 3
 
     gate: In(signed(16))
+    step: Out(signed(SILU_STEP_BITS))
+    remainder: Out(signed(_REMAINDER_BITS + 1))
+    product: In(signed(SILU_STEP_BITS + _REMAINDER_BITS))
     silu: Out(signed(16))
 
     def elaborate(self, platform: object) -> Module:
@@ -41,19 +47,19 @@ class SiluLane(wiring.Component):
             remainder.eq(magnitude[:_REMAINDER_BITS]),
             relu.eq(Mux(negative, 0, self.gate[:15])),
         ]
+        m.d.comb += [self.step.eq(step), self.remainder.eq(remainder)]
 
-        # Stage 2: entry + (step * remainder + 64 >> 7), with the entry and the 64 side by side.
-        between = Signal(signed(SILU_BITS + _REMAINDER_BITS + 2))
-        m.d.comb += between.eq(
-            step * remainder + Cat(Const(64, _REMAINDER_BITS), entry, Const(0, 1)).as_signed())
-        bump = Signal(SILU_BITS, reset_less=True)
-        relu_2 = Signal(15, reset_less=True)
-        m.d.sync += [bump.eq(between >> _REMAINDER_BITS), relu_2.eq(relu)]
-
-        # Stage 3: relu - (bump + 8 >> 4) is (16 relu + 7 - bump) >> 4.
-        difference = Signal(signed(20))
-        m.d.comb += difference.eq(Cat(Const(7, 4), relu_2, Const(0, 1)).as_signed() - bump)
+        # Stages 2 and 3: d = entry + (product + 64 >> 7) and silu = relu - (d + 8 >> 4), which is
+        # (16 relu + 7 - d) >> 4. In units of 2**-7 of d, rounding d up instead of its negative
+        # down, that is ((16 relu + 7 - entry << 7) + 63 - product) >> 11.
+        difference = Signal(signed(20), reset_less=True)
+        m.d.sync += difference.eq(
+            Cat(Const(7, 4), relu, Const(0, 1)).as_signed() - entry)
+        exact = Signal(signed(20 + _REMAINDER_BITS))
+        m.d.comb += exact.eq(
+            Cat(Const((1 << (_REMAINDER_BITS - 1)) - 1, _REMAINDER_BITS), difference).as_signed()
+            - self.product)
         silu = Signal(signed(16), reset_less=True)
-        m.d.sync += silu.eq(difference >> 4)
+        m.d.sync += silu.eq(exact >> (_REMAINDER_BITS + 4))
         m.d.comb += self.silu.eq(silu)
         return m
