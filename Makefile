@@ -21,7 +21,10 @@ export PYTHONHASHSEED := 0
 # The matrices are small: more BLAS threads only wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help setup sim test test-long mutate verilog bench lint docs clean
+# Debian packages of the ASIC flow and of a second simulator; everything else comes with pip.
+DEBIAN_TOOLS := opensta qflow-tech-osu018 iverilog
+
+.PHONY: help setup tools sim test test-long mutate verilog asic fpga bench lint docs clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,11 @@ $(VENV)/.installed-%: $(VENV)/.installed
 
 setup: $(VENV)/.installed ## make .venv with everything that running needs
 
+tools: ## install OpenSTA, the osu018 cell library and Icarus Verilog from Debian's packages (as root)
+	@dpkg -s $(DEBIAN_TOOLS) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+	  { echo "error: as root: apt-get install $(DEBIAN_TOOLS)" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN_TOOLS) >/dev/null; }
+
 sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, generate text, compare every bit
 	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$$PROMPT" \
 	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
@@ -61,6 +69,16 @@ mutate: $(VENV)/.installed-test ## plant errors in the hardware, one at a time; 
 verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONFIG
 	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
 
+asic: $(VENV)/.installed-flows ## netlist, timing and area of CONFIG in a cell library (LIBERTY=FILE, PERIOD=ns)
+	@$(VENV)/bin/tessera asic --config $(CONFIG) --out build/asic/$(CONFIG) \
+	  $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PERIOD),--period $(PERIOD))
+
+fpga: CONFIG = fpga
+fpga: MODEL = $(if $(filter fpga,$(CONFIG)),models/shakespeare-217k)
+fpga: $(VENV)/.installed-flows ## bitstream for the ULX3S 85F, and a report of timing and area
+	@$(VENV)/bin/tessera fpga --config $(CONFIG) --out build/fpga/$(CONFIG) --seed $(SEED) \
+	  $(if $(MODEL),--model $(MODEL))
+
 bench: $(VENV)/.installed ## measure every figure on the RTL and compare it with its limit
 	@$(VENV)/bin/tessera bench --json build/bench.json
 
@@ -68,9 +86,11 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style (ruff) and 
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-docs: $(VENV)/.installed ## write docs/registers.md and docs/isa.md from their tables
+docs: $(VENV)/.installed-flows ## write the pages that come from tables or from the emitted design
 	@$(PY) -m hw.host.registers > docs/registers.md.part && mv docs/registers.md.part docs/registers.md
 	@$(PY) -m compiler.isa_doc > docs/isa.md.part && mv docs/isa.md.part docs/isa.md
+	@$(PY) -m hw.memory.page > docs/memories.md.part && mv docs/memories.md.part docs/memories.md
+	@$(PY) -m flows.structure.page > docs/ports.md.part && mv docs/ports.md.part docs/ports.md
 
 clean: ## remove everything that was generated, but not .venv
 	@rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,28 +15,30 @@ from compiler.sequencer import Sequencer, Step
 from hw.config import ChipletConfig
 from hw.control.isa import Condition, Destination, Opcode, Special
 from hw.control.queue import CommandQueue
+from hw.control.scoreboard import Scoreboard
+from hw.control.sequencer import Sequencer as SequencerHardware
 from hw.matmul.drain import Drain
 from hw.matmul.systolic_array import SystolicArray
 from hw.vector.sampler import Sampler
 from hw.vector.schedule import next_command_cycles, vector_cycles
 
 #: What the cycle counter shows at the first instruction, and adds after a HALT.
-START_CYCLES = 1
+START_CYCLES = 2
 HALT_CYCLES = 2
-#: Lost by a taken skip, loop-back or loop that is not entered.
-REDIRECT_CYCLES = 2
-#: From a completion pulse to a wait that has seen it.
-EVENT_CYCLES = 1
-#: From an instruction to its command at the queue's head.
-QUEUE_CYCLES = CommandQueue.LATENCY
+#: From a completion pulse to a SYNC, and to a waiting command, that has seen it.
+SYNC_CYCLES = 1
+EVENT_CYCLES = SYNC_CYCLES + Scoreboard.LATENCY
+#: From an instruction to its command at the queue's head, found ready; from one head to the next.
+QUEUE_CYCLES = CommandQueue.LATENCY + Scoreboard.LATENCY
+HEAD_CYCLES = 1 + Scoreboard.LATENCY
 #: Commands that the drain holds besides the one it drains.
 DRAIN_WAITING = 3
 #: Last cycles of a store command, after its last activation read.
 STORE_CYCLES = 2
 #: From a wave's cycle of issue to the array.
 WAVE_CYCLES = 1
-#: Of EMBED for each row: read the token, take it.
-TOKEN_CYCLES = 2
+#: Of EMBED for each row: read the token, take it, find its column.
+TOKEN_CYCLES = 3
 
 
 @dataclass
@@ -94,7 +96,10 @@ class _MatrixTimer:
             self.free = pop + cycles
             self.last_wave = self.free + WAVE_CYCLES
             sums = self.last_wave + SystolicArray.sums_latency(c)
-            finished = sums + Drain.BEAT_DELAY + c.column_beats - 1
+            beat_cycles = 1
+            if step.instruction["destination"] == Destination.LOGITS.value:
+                beat_cycles = c.lanes // c.sampler_lanes
+            finished = sums + Drain.BEAT_DELAY + (c.column_beats - 1) * beat_cycles
         elif opcode == Opcode.EMBED:
             start = max(pop + 1, self.done + 1) + 1  # alone in the drain
             drain = c.steps + c.row_beats + 1
@@ -140,7 +145,7 @@ class _Run:
         self.matrix = _MatrixTimer(image.config)
         self.vector_free = 0
         self.now = START_CYCLES
-        self.events: dict[int, tuple[int, str]] = {}  # time seen, and what signalled
+        self.events: dict[int, tuple[int, str]] = {}  # completion, and what signalled
         self.token_ready = 0
         self.pops = {unit: deque([0] * (self.c.queue_depth + 1), self.c.queue_depth + 1)
                      for unit in ("matrix", "vector")}  # fmt: skip
@@ -148,7 +153,7 @@ class _Run:
         self.costs: dict[tuple[object, ...], tuple[int, int]] = {}
 
     def event(self, names: Iterable[int]) -> tuple[int, str]:
-        """Return when all of these events have come, and what the last one was."""
+        """Return when all of these events were signalled, and by what the last one was."""
         return max((self.events.get(name, (0, "")) for name in names if name), default=(0, ""))
 
     def command(self, step: Step) -> None:
@@ -158,8 +163,9 @@ class _Run:
         # A place in the queue: the head lies in front of its `queue_depth` places.
         self.now = max(self.now, self.pops[step.unit][0] + 1)
         arrived = self.now + QUEUE_CYCLES
-        seen, signaller = self.event((i["wait_a"], i["wait_b"]))
-        previous = self.pops[step.unit][-1] + 1  # the head's place is free
+        completed, signaller = self.event((i["wait_a"], i["wait_b"]))
+        seen = completed + EVENT_CYCLES
+        previous = self.pops[step.unit][-1] + HEAD_CYCLES
         ready = max(arrived, seen, previous)
         if step.unit == "matrix":
             matrix = self.matrix
@@ -187,7 +193,7 @@ class _Run:
         self.pops[step.unit].append(pop)
         if i["signal"]:
             known = self.events.get(i["signal"], (0, ""))
-            self.events[i["signal"]] = max(known, (done + EVENT_CYCLES, i.opcode.name))
+            self.events[i["signal"]] = max(known, (done, i.opcode.name))
 
     def _vector_cost(self, step: Step) -> tuple[int, int]:
         f = step.fields
@@ -204,12 +210,12 @@ class _Run:
         if step.unit is not None:
             self.command(step)
         elif i.opcode == Opcode.SYNC:
-            self.now = max(self.now, self.event((i["wait_a"], i["wait_b"]))[0])
+            self.now = max(self.now, self.event((i["wait_a"], i["wait_b"]))[0] + SYNC_CYCLES)
         elif i.opcode in (Opcode.EMIT, Opcode.DRAW) or (
             i.opcode == Opcode.HALT and i["condition"] == Condition.END_TOKEN.value
         ):
             self.now = max(self.now, self.token_ready)
-        self.now += 1 + (REDIRECT_CYCLES if step.taken else 0)
+        self.now += 1 + (SequencerHardware.REDIRECT_CYCLES if step.taken else 0)
         return i.opcode == Opcode.EMIT
 
 

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hw.arithmetic import delay
 from hw.config import ChipletConfig
@@ -18,13 +19,14 @@ class Chiplet(wiring.Component):
     """One chiplet with AXI4-Lite registers, an AXI4 memory window, and an interrupt.
 
     Ports: ``clk``, ``rst`` (synchronous, active high); ``s_axil_*``: registers (docs/registers.md);
-    ``s_axi_*``: memories; ``irq``. All outputs come from registers or from one gate behind them.
+    ``s_axi_*``: memories; ``irq``; ``running``, ``faulted``: what the STATUS register says, for
+    lamps. All outputs come from registers or from a few gates behind them.
     The registers' RESET_SEQUENCER resets the core and leaves the bridge and the memories alone.
     """
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
-        super().__init__(bus_members())
+        super().__init__(bus_members() | {"running": Out(1), "faulted": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -57,6 +59,7 @@ class Chiplet(wiring.Component):
             bridge.token.eq(core.token), bridge.running.eq(core.running & ~faulted),
             bridge.done.eq(core.done), bridge.faulted.eq(faulted),
             bridge.paused.eq(core.paused), bridge.idle.eq(core.idle),
+            self.running.eq(bridge.running), self.faulted.eq(faulted),
             bridge.fault_cause.eq(core.fault), bridge.fault_pc.eq(core.fault_pc),
         ]
         return m

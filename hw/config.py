@@ -4,11 +4,19 @@ Every size in the generated hardware is a field here or derived from one.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from hw.memory.open_macro import OPEN_MACROS
+from hw.memory.technology import MemoryTechnology
 
 
 def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
+
+
+#: Values of ``ChipletConfig.reset``.
+RESET_STYLES = ("sync", "async")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +62,36 @@ class ChipletConfig:
     sampler_lanes: int = 2
     #: Commands that wait in front of each of the two units.
     queue_depth: int = 4
+    #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
+    memory_macro: str = ""
+    #: How the port ``rst`` acts: with a clock edge ("sync"), or at once, let go of with the clock
+    #: ("async").
+    reset: str = "sync"
+    #: What a memory macro costs in the process of the ASIC flow.
+    memory_technology: MemoryTechnology = dataclasses.field(default_factory=MemoryTechnology)
 
     def __post_init__(self) -> None:
         def require(field: str, holds: bool, rule: str) -> None:
             if not holds:
                 raise ValueError(f"{field} must be {rule}, not {getattr(self, field)!r}")
 
+        if isinstance(self.memory_technology, Mapping):  # as read from JSON
+            object.__setattr__(self, "memory_technology",
+                               MemoryTechnology(**self.memory_technology))
         for field in dataclasses.fields(self):
             if field.name == "name":
                 require("name", bool(self.name) and self.name.isidentifier(), "an identifier")
                 continue
+            if field.name in ("memory_macro", "memory_technology", "reset"):
+                continue
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
+        require("memory_technology", isinstance(self.memory_technology, MemoryTechnology),
+                "a MemoryTechnology")
+        require("reset", self.reset in RESET_STYLES, f"one of {', '.join(RESET_STYLES)}")
+        require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
+                f"empty or one of {', '.join(OPEN_MACROS)}")
         for field_name in ("rows", "columns", "lanes", "rows_per_step", "sampler_lanes"):
             value = getattr(self, field_name)
             require(field_name, _is_power_of_two(value), "a power of two")
@@ -148,6 +173,19 @@ CONFIGS: dict[str, ChipletConfig] = {
             activation_words=2048, output_words=512, result_beats=2048, residual_beats=1024,
             multiplier_beats=2048, rope_beats=512, row_slots=512, program_words=1024, max_rows=16,
             context=512,
+        ),
+        # The LFE5U-85F has 156 multipliers and 208 block RAMs: 128 of each are the array's.
+        ChipletConfig(
+            name="fpga", rows=8, columns=16, lanes=4, bank_words=2048, activation_words=2048,
+            output_words=256, result_beats=2048, residual_beats=512, multiplier_beats=2048,
+            rope_beats=1024, row_slots=256, program_words=1024, max_rows=8, context=256,
+        ),
+        # The smallest that places and routes quickly.
+        ChipletConfig(
+            name="fpga_small", rows=4, columns=4, rows_per_step=4, lanes=4, bank_words=1024,
+            activation_words=256, output_words=64, result_beats=512, residual_beats=256,
+            multiplier_beats=512, rope_beats=128, row_slots=64, program_words=512, max_rows=4,
+            context=64,
         ),
     )
 }

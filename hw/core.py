@@ -10,7 +10,7 @@ from hw.control.isa import (
     matrix_command_layout,
     vector_command_layout,
 )
-from hw.control.queue import PC_BITS, CommandQueue, queued_layout
+from hw.control.queue import PC_BITS, CommandQueue
 from hw.control.sequencer import Sequencer
 from hw.emit import instantiate
 from hw.matmul.array_step import address_bits
@@ -83,8 +83,8 @@ class Core(wiring.Component):
         for name, part in (("sequencer", sequencer), ("matrix_unit", matrix),
                            ("vector_unit", vector), ("sampler", sampler)):
             instantiate(m, name, f"tessera_{name}", part, platform)
-        matrix_queue = CommandQueue(queued_layout(matrix_command_layout()), config.queue_depth)
-        vector_queue = CommandQueue(queued_layout(vector_command_layout()), config.queue_depth)
+        matrix_queue = CommandQueue(matrix_command_layout(), config.queue_depth)
+        vector_queue = CommandQueue(vector_command_layout(), config.queue_depth)
         m.submodules.matrix_queue, m.submodules.vector_queue = matrix_queue, vector_queue
         memories = {}
         for name, shape in memory_shapes(config).items():
@@ -105,25 +105,28 @@ class Core(wiring.Component):
             matrix_queue.entry.eq(sequencer.matrix_entry),
             matrix_queue.push.eq(sequencer.matrix_push),
             sequencer.matrix_full.eq(matrix_queue.full),
-            sequencer.matrix_head.eq(matrix_queue.head),
-            matrix.head.eq(matrix_queue.head.flight),
-            matrix.head_ready.eq(matrix_queue.head_valid & sequencer.matrix_clear & healthy),
-            matrix_queue.pop.eq(matrix.pop),
+            sequencer.matrix_waits.eq(matrix_queue.waits),
+            sequencer.matrix_valid.eq(matrix_queue.head_valid),
+            sequencer.matrix_pop.eq(matrix.pop), matrix_queue.pop.eq(matrix.pop),
+            matrix.head.eq(matrix_queue.head),
+            matrix.head_ready.eq(sequencer.matrix_ready & healthy),
             sequencer.matrix_done.eq(matrix.done), sequencer.matrix_event.eq(matrix.event),
             vector_queue.entry.eq(sequencer.vector_entry),
             vector_queue.push.eq(sequencer.vector_push),
             sequencer.vector_full.eq(vector_queue.full),
-            sequencer.vector_head.eq(vector_head),
-            vector_ready.eq(vector_queue.head_valid & sequencer.vector_clear & healthy),
-            vector.command.payload.eq(vector_head.flight.command),
+            sequencer.vector_waits.eq(vector_queue.waits),
+            sequencer.vector_valid.eq(vector_queue.head_valid),
+            sequencer.vector_pop.eq(vector_queue.pop),
+            vector_ready.eq(sequencer.vector_ready & healthy),
+            vector.command.payload.eq(vector_head.command),
             vector.command.valid.eq(vector_ready),
             vector_queue.pop.eq(vector_ready & vector.command.ready),
             sequencer.vector_done.eq(vector.done), sequencer.vector_event.eq(vector_signal),
             vector.epsilon.eq(self.epsilon),
         ]
         with m.If(vector_queue.pop):
-            m.d.sync += [vector_pc.eq(vector_head.flight.pc),
-                         vector_signal.eq(vector_head.flight.signal)]
+            m.d.sync += [vector_pc.eq(vector_head.pc),
+                         vector_signal.eq(vector_head.signal)]
         # One cycle behind the units, so that a queue's head has no moment of seeming idleness.
         idle = Signal()
         m.d.sync += idle.eq(

@@ -13,13 +13,20 @@ _ATTRIBUTE = re.compile(r"^ *\(\* (?:enum_(?:value|base)_|init = ).*\*\)\n", re.
 #: A port's declaration, and the wire declaration that repeats it.
 _PORT_TWICE = re.compile(
     r"^( *(?:in|out)put (?P<port>(?:\[\d+:0\] )?\S+ ?);\n) *wire (?P=port);\n", re.MULTILINE)
+#: What makes each combinational block run at time 0. As an initial value in the declaration it would
+#: be no event: a simulator may set it before the blocks wait for one, and Icarus does.
+_TIME_ZERO = re.compile(r"^( *)reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
 _IDENTIFIER = re.compile(r"\\\S+|(?<![\w'\\$.])[A-Za-z_][\w$]*")
 _WIRE = re.compile(r"^ *wire (?:\[\d+:0\] )?(\\\S+|[A-Za-z_][\w$]*) ?;$")
 _ASSIGN = re.compile(r"^ *assign (\\\S+|[A-Za-z_][\w$]*) +=")
 
 
 def compact(text: str) -> str:
-    """Return Verilog without these attributes, repeated declarations, and unread wires."""
+    """Return Verilog without these attributes, repeated declarations, and unread wires.
+
+    Its combinational blocks run at time 0 in every simulator.
+    """
+    text = _TIME_ZERO.sub(r"\1reg \2;\n\1initial \2= 0;", text)
     text = _PORT_TWICE.sub(r"\1", _ATTRIBUTE.sub("", text))
     modules = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
     return "".join(_without_unread_wires(module) for module in modules)

@@ -12,10 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from tessera import __version__
+from tessera.commands.asic import asic
 from tessera.commands.bench import bench
 from tessera.commands.compile import compile_command
 from tessera.commands.disasm import disasm
 from tessera.commands.eval import eval_command
+from tessera.commands.fpga import fpga
 from tessera.commands.run import run
 from tessera.commands.verilog import verilog
 from tessera.options import VerboseOption, quiet
@@ -93,6 +95,8 @@ app.command("run")(run)
 app.command("eval")(eval_command)
 app.command("compile")(compile_command)
 app.command("verilog")(verilog)
+app.command("asic")(asic)
+app.command("fpga")(fpga)
 app.command("disasm")(disasm)
 app.command("bench")(bench)
 

@@ -60,6 +60,9 @@ class Result:
     mac_utilization: float | None = None
     kcycles_per_second: float | None = None
     total_cycles: int | None = None
+    generation_cycles: int | None = None  #: from the start to the last token, on a board
+    first_token_cycles: int | None = None  #: to the first, if the host looked in time
+    line_retries: int | None = None  #: requests to a board that had to be sent again
     counters: dict[str, int] = field(default_factory=dict)
 
 

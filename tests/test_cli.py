@@ -27,7 +27,7 @@ from tessera.products import MULTIPLIER, SHIFT, matmul_image
 from tessera.streaming import TextDecoder
 from tessera.workbench import Benchmark, Figure, NotRunError, Row
 
-COMMANDS = ("run", "eval", "compile", "verilog", "disasm", "bench")
+COMMANDS = ("run", "eval", "compile", "verilog", "asic", "fpga", "disasm", "bench")
 TEXT = "to be or not to be: that is the question. é ü ß 漢字 " * 8
 SHAPE = LlamaShape(
     dim=16, hidden=24, layers=2, heads=4, kv_heads=2, head_dim=4, vocab=272, context=32
@@ -121,7 +121,7 @@ def test_help_of_each_command(command: str) -> None:
         (["run", "--prompt", "x", "--tokens", "1"], "Missing option '--model' / '-m'."),
         (["run", "--fast"], "No such option: --fast"),
         (["verilog", "--out", "x", "--config", "huge"],
-         "config must be one of tiny, base, large, not 'huge'"),
+         "config must be one of tiny, base, large, fpga, fpga_small, not 'huge'"),
         (["eval", "--model", "x", "--text", "missing.txt"],
          "missing.txt: No such file or directory"),
         (["disasm", "missing.npz"], "missing.npz does not exist: give a chip image or a model"),
@@ -144,7 +144,7 @@ def test_refusals(arguments: list[str], sentence: str) -> None:
         ("--temperature", -1, "temperature must be in 0..23, not -1.0"),
         ("--temperature", 99, "temperature must be in 0..23, not 99.0"),
         ("--temperature", "nan", "temperature must be a finite number"),
-        ("--config", "small", "config must be one of tiny, base, large, not 'small'"),
+        ("--config", "small", "config must be one of tiny, base, large, fpga, fpga_small, not 'small'"),
         ("--json", "/none/such/file.json", "--json must be in a directory that exists"),
         ("--tokenizer", "none.json", "none.json does not exist: give the model's tokenizer file"),
     ],
@@ -417,6 +417,10 @@ def test_verilog(tmp_path: Path) -> None:
     assert {"tessera_chiplet.v", "files.f", "macros.json", "config.json"} <= names
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config == CONFIGS["tiny"].as_dict()
+    assert {f"tessera_chiplet_sram{end}" for end in (
+        ".v", "_fpga.v", "_blackbox.v", ".lib", ".json")} <= names
+    assert "memory_macro must be empty or one of 32x512" in refuse(
+        "verilog", "--memory-macro", "1x1", "--out", tmp_path / "out")
     assert "directory, not the file" in refuse(
         "verilog", "--out", tmp_path / "out" / "files.f"
     )

@@ -29,6 +29,8 @@ def test_named() -> None:
         ({"queue_depth": 1}, "queue_depth must be between 2 and 8, not 1"),
         ({"result_beats": 1 << 17}, r"result_beats must be between 16 and 2\*\*16, not 131072"),
         ({"lanes": 2.0}, "lanes must be a positive whole number, not 2.0"),
+        ({"memory_macro": "8x8"}, "memory_macro must be empty or one of 32x512, 32x256, not '8x8'"),
+        ({"memory_technology": 1}, "memory_technology must be a MemoryTechnology, not 1"),
         ({"name": "a b"}, "name must be an identifier, not 'a b'"),
     ],
 )
@@ -40,7 +42,7 @@ def test_refused(changes: dict, message: str) -> None:
 
 def test_unknown_name() -> None:
     """The error names the configurations that exist."""
-    with pytest.raises(ValueError, match="config must be one of tiny, base, large, not 'huge'"):
+    with pytest.raises(ValueError, match="config must be one of tiny, base, large, fpga, fpga_small, not 'huge'"):
         find_config("huge")
 
 

@@ -11,10 +11,13 @@ from amaranth.lib.wiring import Out
 
 from hw.chiplet import Chiplet
 from hw.config import CONFIGS
-from hw.emit import EmittedVerilog, emit
+from hw.emit import EmittedVerilog, emit, instance_counts
 from hw.host.host_bridge import bus_members
-from hw.memory.sram import SramShape, behavioural_verilog
+from hw.memory.models import behavioural_verilog
+from hw.memory.shapes import bank_shape, memory_shapes
+from hw.memory.sram import SramShape
 from hw.verilog_text import compact
+from verif.sram_bench import SramBench
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,40 @@ def test_every_memory_has_a_model(tiny: EmittedVerilog) -> None:
     used = set(re.findall(r"^  (tessera_sram_\w+) ", tiny.logic, re.MULTILINE))
     assert used == {macro["name"] for macro in tiny.macros()}
     assert used == set(re.findall(r"^module (\w+)", tiny.sram_models, re.MULTILINE))
+
+
+def test_every_view_has_every_memory(tiny: EmittedVerilog) -> None:
+    """Models, black boxes and Liberty name the same modules."""
+    names = [macro["name"] for macro in tiny.macros()]
+    liberty = tiny.sram_liberty(CONFIGS["tiny"].memory_technology)
+    assert re.findall(r"^  cell \((\w+)\)", liberty, re.M) == names
+    for text in (tiny.sram_models, tiny.sram_fpga, tiny.sram_blackboxes):
+        assert re.findall(r"^module (\w+)", text, re.M) == names
+    assert tiny.sram_blackboxes.count("(* blackbox *)") == len(names)
+
+
+def test_memories_are_counted_through_the_hierarchy(tiny: EmittedVerilog) -> None:
+    """Each row has a bank, in steps of which there is one module; others occur once."""
+    config = CONFIGS["tiny"]
+    counts = {macro["name"]: macro["count"] for macro in tiny.macros()}
+    assert counts.pop(bank_shape(config).module) == config.rows
+    shapes = Counter(shape.module for shape in memory_shapes(config).values())
+    assert {name: counts[name] for name in shapes} == shapes
+    assert all(count == 1 for name, count in counts.items() if name not in shapes)
+
+
+def test_memories_of_other_macros() -> None:
+    """The logic then holds the memories' modules, and instantiates nothing but the macro."""
+    emitted = emit(SramBench("some"), "top", "32x512")
+    defined = set(re.findall(r"^module (\w+)", emitted.logic, re.M))
+    used = set(re.findall(r"^  (\w+) \w+ \($", emitted.logic, re.M)) - defined
+    assert [cell.module for cell in emitted.cells] == sorted(used)
+    assert {shape.module for shape in emitted.srams} <= defined
+    counts = instance_counts(emitted.logic, "top")
+    macros = emitted.macros()
+    assert counts[emitted.cells[0].module] == sum(
+        macro["count"] * macro["macros_each"] for macro in macros)
+    assert [macro["macro"] for macro in macros if macro["words"] <= 16] == [None] * 3
 
 
 def test_the_same_text_for_any_hash_seed() -> None:

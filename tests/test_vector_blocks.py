@@ -56,4 +56,4 @@ def test_norm_waits_for_its_row_scale(lanes: int) -> None:
 
 def test_longest_segment() -> None:
     assert {name: segment_beats(config) for name, config in CONFIGS.items()} == {
-        "tiny": 30, "base": 126, "large": 62}
+        "tiny": 30, "base": 126, "large": 62, "fpga": 62, "fpga_small": 30}

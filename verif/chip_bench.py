@@ -12,7 +12,8 @@ from compiler.image import ChipImage
 from hw.config import ChipletConfig
 from hw.control.isa import Fault
 from hw.host.registers import COUNTERS
-from hw.memory.shapes import memory_shapes
+from hw.memory.adapter import tiling
+from hw.memory.shapes import bank_shape, memory_shapes
 from verif.axi_lite_driver import AxiLiteDriver
 from verif.memories import MemoryHandle, join
 from verif.simulator import CLOCK_PERIOD_NS
@@ -28,11 +29,14 @@ class ChipBench:
             getattr(dut, f"s_axi_{name}").value = 0
         self.registers = AxiLiteDriver(dut)
         core = dut.core
-        self.memories = {name: MemoryHandle(getattr(core, name)) for name in memory_shapes(config)}
+        macro = config.memory_macro
+        self.memories = {name: MemoryHandle(getattr(core, name), tiling(shape, macro))
+                         for name, shape in memory_shapes(config).items()}
         per_step = config.rows_per_step
         self.banks = [
             MemoryHandle(getattr(getattr(core.matrix_unit.array, f"step_{r // per_step}"),
-                                 f"bank_{r % per_step}")) for r in range(config.rows)]
+                                 f"bank_{r % per_step}"), tiling(bank_shape(config), macro))
+            for r in range(config.rows)]
 
     async def start_clock(self) -> None:
         """Start the simulator's clock and reset the chip."""

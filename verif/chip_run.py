@@ -20,7 +20,9 @@ from compiler.image import ChipImage
 from golden.quantized import QuantizedLlama
 from hw.chiplet import Chiplet
 from hw.config import CONFIGS, ChipletConfig
-from verif.memories import PUBLIC_MEMORIES
+from hw.memory.adapter import tiling
+from hw.memory.shapes import bank_shape, memory_shapes
+from verif.memories import PUBLIC_MEMORIES, split_hex
 from verif.simulator import BUILD_ROOT, PROJECT_ROOT, Simulation, SimulationError, build
 
 IntArray = NDArray[np.int64]
@@ -85,7 +87,9 @@ def build_chiplet(config: ChipletConfig) -> Simulation:
     digest = _source_digest(config)
     built = simulation.directory / name
     if not (built.exists() and stamp.exists() and stamp.read_text() == digest):
-        simulation = build(Chiplet(config), name, public=[PUBLIC_MEMORIES])
+        simulation = build(Chiplet(config), name, public=[PUBLIC_MEMORIES],
+                           memory_macro=config.memory_macro,
+                           async_reset=config.reset == "async")
         stamp.write_text(digest)
     return simulation
 
@@ -120,7 +124,13 @@ def write_image(image: ChipImage, directory: Path) -> Path:
     if not target.exists():
         directory.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=directory))
-        image.write_hex(partial, image_paths(image.config))
+        paths = image_paths(image.config)
+        image.write_hex(partial, paths)
+        shapes = memory_shapes(image.config)
+        for name, path in paths.items():
+            tiles = tiling(shapes.get(name, bank_shape(image.config)), image.config.memory_macro)
+            if tiles is not None:
+                split_hex(partial / path, tiles)
         with contextlib.suppress(OSError):  # another run was faster
             partial.rename(target)
     return target

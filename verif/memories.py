@@ -1,28 +1,50 @@
 """Back-door access to the SRAM models of a running simulation."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Control-file line that makes every memory reachable from Python.
-PUBLIC_MEMORIES = 'public_flat_rw -module "tessera_sram_*" -var "mem"'
+from hw.memory.adapter import Tiling, tile_name
+from hw.memory.open_macro import OPEN_MACROS
+
+#: Control-file lines that make every memory reachable from Python.
+PUBLIC_MEMORIES = "\n".join(
+    f'public_flat_rw -module "{module}" -var "mem"'
+    for module in ("tessera_sram_*", *(macro.module for macro in OPEN_MACROS.values())))
 
 
 class MemoryHandle:
-    """The words of one SRAM instance (the component ``Sram``), as Python integers."""
+    """The words of one SRAM instance (the component ``Sram``), as Python integers.
 
-    def __init__(self, handle: Any) -> None:
-        self.words = handle.memory.mem
+    ``tiling``: how they lie in macros; None when the memory is one array.
+    """
+
+    def __init__(self, handle: Any, tiling: Tiling | None = None) -> None:
+        self.tiling = tiling
+        if tiling is None:
+            self.words = handle.memory.mem
+        else:
+            self.tiles = [[getattr(handle.memory, tile_name(bank, part)).mem
+                           for part in range(tiling.slices)] for bank in range(tiling.banks)]
 
     def read(self, address: int) -> int:
         """Return one word."""
-        return self.words[address].value.to_unsigned()
+        if self.tiling is None:
+            return self.words[address].value.to_unsigned()
+        bank, row = self.tiling.place(address)
+        return self.tiling.gather([tile[row].value.to_unsigned() for tile in self.tiles[bank]])
 
     def write(self, address: int, word: int) -> None:
         """Replace one word at once."""
-        self.words[address].value = word
+        if self.tiling is None:
+            self.words[address].value = word
+            return
+        bank, row = self.tiling.place(address)
+        for tile, part in zip(self.tiles[bank], self.tiling.spread(word), strict=True):
+            tile[row].value = part
 
     def read_elements(self, addresses: Iterable[int], count: int, bits: int) -> NDArray[np.int64]:
         """Return ``count`` signed elements of ``bits`` bits of each word: [words, count]."""
@@ -43,3 +65,15 @@ def join(elements: Sequence[int], bits: int) -> int:
     for element in reversed([int(e) for e in elements]):
         word = word << bits | element & ((1 << bits) - 1)
     return word
+
+
+def split_hex(path: Path, tiling: Tiling) -> None:
+    """Replace a memory's $readmemh file by those of its tiles, ``NAME.tile_BANK_SLICE.hex``."""
+    words = [tiling.spread(int(line, 16)) for line in path.read_text().splitlines()]
+    digits = -(-tiling.macro.bits // 4)
+    for bank in range(-(-len(words) // tiling.macro.words)):
+        rows = words[bank * tiling.macro.words:(bank + 1) * tiling.macro.words]
+        for part in range(tiling.slices):
+            path.with_suffix(f".{tile_name(bank, part)}.hex").write_text(
+                "".join(f"{row[part]:0{digits}x}\n" for row in rows))
+    path.unlink()

@@ -18,6 +18,7 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_
 
 _ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4]"
 _VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
+_SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -69,8 +70,10 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="sequencer-subtract", file="hw/control/sequencer.py",
            test="tests/test_sequencer_rtl.py",
            old="result.eq(rs - rt + immediate)", new="result.eq(rs - rt)"),
-    Mutant(name="sram-hold", file="hw/memory/sram.py", test="tests/test_sram.py",
+    Mutant(name="sram-hold", file="hw/memory/models.py", test="tests/test_sram.py",
            old="if (enable && write_mask == 0) read_data", new="if (enable) read_data"),
+    Mutant(name="adapter-hold", file="hw/memory/adapter.py", test="tests/test_sram.py::test_sram[32x256]",
+           old="read_now ? fresh : held", new="fresh"),
     Mutant(name="residual-sum", file="hw/matmul/residual_adder.py",
            test="tests/test_chiplet.py::test_layers[small]",
            old="Mux(self.adds, total, self.drained)", new="Mux(self.adds, total + 1, self.drained)"),
@@ -85,6 +88,19 @@ MUTANTS: Sequence[Mutant] = (
            old="self.sampled_token == self.end_token", new="self.sampled_token[1:] == self.end_token"),
     Mutant(name="sampler-mix", file="hw/vector/gumbel_noise.py", test="tests/test_sampler_rtl.py",
            old="_MIX_ROUNDS = 5", new="_MIX_ROUNDS = 4"),
+    Mutant(name="serial-checksum", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(self.crc != 0):", new="with m.If(self.crc[8:] != 0):"),
+    Mutant(name="serial-repeat", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="self.write & last_was_write & (sequence == last_sequence)",
+           new="self.write & (sequence == last_sequence)"),
+    Mutant(name="serial-held-data", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(~self.write):\n                m.d.sync += self.word",
+           new="with m.If(1):\n                m.d.sync += self.word"),
+    Mutant(name="serial-overrun", file="hw/host/uart_bridge.py", test=_SERIAL,
+           old="with m.If(self.overrun):", new="with m.If(0):"),
+    Mutant(name="serial-majority", file="hw/host/uart.py", test=_SERIAL,
+           old="value.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1])))",
+           new="value.eq(samples[0])"),
 )
 
 

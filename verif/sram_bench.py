@@ -1,32 +1,45 @@
-"""Bench top: a 1RW and a 1R1W memory."""
+"""Bench top: a memory of every shape that a chiplet has, and of some odd ones."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
-from hw.memory.sram import Sram
+from hw.config import CONFIGS
+from hw.memory.shapes import bank_shape, memory_shapes
+from hw.memory.sram import Sram, SramShape
+
+_ODD = (
+    SramShape(words=12, bits=16, granule_bits=4, ports="1rw"),
+    SramShape(words=12, bits=16, granule_bits=4, ports="1r1w"),
+    SramShape(words=4, bits=348, granule_bits=348, ports="1r1w"),  # a command queue
+    SramShape(words=600, bits=45, granule_bits=15, ports="1rw"),
+    SramShape(words=1300, bits=45, granule_bits=9, ports="1r1w"),
+)
+#: Every shape; and some that together meet every case of an adapter, for quick builds.
+SHAPES = {"all": tuple(sorted({*_ODD, *(
+    shape for name in ("tiny", "base")
+    for shape in (*memory_shapes(CONFIGS[name]).values(), bank_shape(CONFIGS[name])))})),
+    "some": (*_ODD, SramShape(words=512, bits=64, granule_bits=8, ports="1rw"),
+             SramShape(words=1024, bits=32, granule_bits=32, ports="1r1w"))}
 
 
 class SramBench(wiring.Component):
-    """Memory ``one`` (1RW) and memory ``two`` (1R1W), 12 words of 16 bits in granules of 4."""
+    """One memory of each of ``SHAPES[which]``, called by its number; ports ``mN_PORT``."""
 
-    def __init__(self) -> None:
+    def __init__(self, which: str) -> None:
+        self.memories = [Sram.of(shape) for shape in SHAPES[which]]
         super().__init__({
-            f"{name}_{port}": In(bits) for name in ("one", "two")
-            for port, bits in (("address", 4), ("read_address", 4), ("enable", 1),
-                               ("write_mask", 4), ("write_data", 16))
-        } | {f"{name}_read_data": Out(16) for name in ("one", "two")})
+            f"m{number}_{name}": member for number, memory in enumerate(self.memories)
+            for name, member in memory.signature.members.items()})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.one = one = Sram(words=12, bits=16, granule_bits=4, ports="1rw")
-        m.submodules.two = two = Sram(words=12, bits=16, granule_bits=4, ports="1r1w")
-        m.d.comb += [
-            one.address.eq(self.one_address), one.enable.eq(self.one_enable),
-            one.write_mask.eq(self.one_write_mask), one.write_data.eq(self.one_write_data),
-            self.one_read_data.eq(one.read_data),
-            two.write_address.eq(self.two_address), two.read_address.eq(self.two_read_address),
-            two.read_enable.eq(self.two_enable), two.write_mask.eq(self.two_write_mask),
-            two.write_data.eq(self.two_write_data), self.two_read_data.eq(two.read_data),
-        ]
+        for number, memory in enumerate(self.memories):
+            m.submodules[f"memory_{number}"] = memory
+            for name, member in memory.signature.members.items():
+                own, port = getattr(self, f"m{number}_{name}"), getattr(memory, name)
+                if member.flow == In:
+                    m.d.comb += port.eq(own)
+                else:
+                    m.d.comb += own.eq(port)
         return m

@@ -121,7 +121,8 @@ async def random_programs(dut) -> None:
     rng = random.Random(int(os.environ["TESSERA_SEED"]))
     inputs = ["start", "resume", "breakpoint", "breakpoint_enable", "pause_after_token",
               "watchdog_cycles", "sampler_busy", "matrix_full", "vector_full", "matrix_done",
-              "matrix_event", "vector_done", "vector_event", "matrix_head", "vector_head",
+              "matrix_event", "vector_done", "vector_event", "matrix_waits", "vector_waits",
+              "matrix_valid", "vector_valid", "matrix_pop", "vector_pop",
               "units_idle", "token_blocked", "unit_fault", "unit_fault_pc", "end_token"]
     for name in inputs:
         dut[name].value = 0

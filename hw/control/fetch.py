@@ -1,4 +1,4 @@
-"""Instruction fetch: one instruction a cycle, two lost when the program does not go straight on."""
+"""Instruction fetch: one instruction a cycle."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -15,8 +15,10 @@ class Fetch(wiring.Component):
     Ports: ``run``: fetch (else nothing is valid); ``stall``: the instruction stays;
     ``redirect`` with ``target``: drop what was fetched and continue there; ``instruction`` with
     ``pc`` and ``valid``; ``past_end``: ``pc`` lies beyond program memory; memory port.
-    Latency: an instruction is valid three cycles after its redirect.
+    Latency: an instruction is valid ``LATENCY`` cycles after its redirect.
     """
+
+    LATENCY = 3
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config

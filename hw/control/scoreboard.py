@@ -1,40 +1,45 @@
 """Event counts: which signals have been issued, which have come, and who may start."""
 
-from amaranth.hdl import Array, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.control.isa import EVENT_COUNT_BITS, EVENTS
-from hw.control.queue import wait_layout
+from hw.control.queue import waits_layout
 
 
 class Scoreboard(wiring.Component):
     """Counts signals per event, modulo 2**EVENT_COUNT_BITS.
 
     Ports: ``issue`` with ``issue_event``: a command that signals is entering a queue; ``event_a``,
-    ``event_b`` -> ``wait_a``, ``wait_b``: what a command issued now must wait for, and ``now``:
-    both have come already; ``matrix_done``, ``vector_done`` with their events: completions;
-    ``matrix_waits``, ``vector_waits`` (two each) -> ``matrix_clear``, ``vector_clear``.
-    Event 0 is never waited for. A count is final in the cycle after its pulse.
+    ``event_b`` -> ``waits``: what a command issued now must wait for, and ``now``: both have come
+    already; ``matrix_done``, ``vector_done`` with their events: completions; of each queue:
+    ``<unit>_waits`` of its head, ``<unit>_valid``: there is one, ``<unit>_pop``: it is taken in
+    this cycle, -> ``<unit>_ready``: it may be taken.
+    Latency: ``LATENCY`` cycles from a head to ``ready``; ``now`` sees a completion in the cycle
+    after its pulse, ``ready`` one later. Event 0 is never waited for.
     """
+
+    LATENCY = 1
 
     issue: In(1)
     issue_event: In(4)
     event_a: In(4)
     event_b: In(4)
-    wait_a: Out(wait_layout())
-    wait_b: Out(wait_layout())
+    waits: Out(waits_layout())
     now: Out(1)
     matrix_done: In(1)
     matrix_event: In(4)
     vector_done: In(1)
     vector_event: In(4)
-    matrix_wait_a: In(wait_layout())
-    matrix_wait_b: In(wait_layout())
-    matrix_clear: Out(1)
-    vector_wait_a: In(wait_layout())
-    vector_wait_b: In(wait_layout())
-    vector_clear: Out(1)
+    matrix_waits: In(waits_layout())
+    matrix_valid: In(1)
+    matrix_pop: In(1)
+    matrix_ready: Out(1)
+    vector_waits: In(waits_layout())
+    vector_valid: In(1)
+    vector_pop: In(1)
+    vector_ready: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -47,16 +52,19 @@ class Scoreboard(wiring.Component):
                 completed[i] + (self.matrix_done & (self.matrix_event == i))
                 + (self.vector_done & (self.vector_event == i)))
 
-        def clear(wait: Signal) -> Signal:
+        def clear(waits: data.View) -> Value:
             # The sign of the modular difference: completed has not yet reached the count.
-            behind = (completed[wait.event] - wait.count)[EVENT_COUNT_BITS - 1]
-            return (wait.event == 0) | ~behind
+            return ~Cat((wait.event != 0)
+                        & (completed[wait.event] - wait.count)[EVENT_COUNT_BITS - 1]
+                        for wait in (waits.a, waits.b)).any()
 
-        for wait, event in ((self.wait_a, self.event_a), (self.wait_b, self.event_b)):
-            m.d.comb += [wait.event.eq(event), wait.count.eq(issued[event])]
         m.d.comb += [
-            self.now.eq(clear(self.wait_a) & clear(self.wait_b)),
-            self.matrix_clear.eq(clear(self.matrix_wait_a) & clear(self.matrix_wait_b)),
-            self.vector_clear.eq(clear(self.vector_wait_a) & clear(self.vector_wait_b)),
+            self.waits.a.event.eq(self.event_a), self.waits.a.count.eq(issued[self.event_a]),
+            self.waits.b.event.eq(self.event_b), self.waits.b.count.eq(issued[self.event_b]),
+            self.now.eq(clear(self.waits)),
+        ]
+        m.d.sync += [
+            self.matrix_ready.eq(self.matrix_valid & ~self.matrix_pop & clear(self.matrix_waits)),
+            self.vector_ready.eq(self.vector_valid & ~self.vector_pop & clear(self.vector_waits)),
         ]
         return m

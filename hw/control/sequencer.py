@@ -28,7 +28,7 @@ from hw.control.isa import (
     vector_command_layout,
 )
 from hw.control.loop_stack import LoopStack
-from hw.control.queue import PC_BITS, queued_layout
+from hw.control.queue import PC_BITS, queued_layout, waits_layout
 from hw.control.scoreboard import Scoreboard
 
 
@@ -43,9 +43,13 @@ class Sequencer(wiring.Component):
     ``token_event``; ``unit_fault`` with ``unit_fault_pc``; ``fault``, ``fault_pc``: sticky until
     reset; ``watchdog_cycles``: most cycles without a completed command or token, 0 for none.
 
-    Throughput: one instruction per cycle; a taken LOOP skip, END, SKIP costs two more. It stalls
+    Throughput: one instruction per cycle; a taken LOOP skip, END, SKIP costs ``REDIRECT_CYCLES``
+    more: fetch, decode with the reading of registers, execution. It stalls
     while a queue is full, in SYNC, and while the sampler works when the token is needed.
     """
+
+    #: Lost when the program does not go straight on.
+    REDIRECT_CYCLES = Fetch.LATENCY
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
@@ -63,8 +67,9 @@ class Sequencer(wiring.Component):
             "vector_push": Out(1), "vector_full": In(1),
             "matrix_done": In(1), "matrix_event": In(4),
             "vector_done": In(1), "vector_event": In(4),
-            "matrix_head": In(queued_layout(matrix_command_layout())), "matrix_clear": Out(1),
-            "vector_head": In(queued_layout(vector_command_layout())), "vector_clear": Out(1),
+            **{f"{unit}_{name}": member for unit in ("matrix", "vector") for name, member in (
+                ("waits", In(waits_layout())), ("valid", In(1)), ("pop", In(1)),
+                ("ready", Out(1)))},
             "units_idle": In(1),
             "token_address": Out(range(config.context)), "token_write": Out(1),
             "token_data": Out(32), "token_blocked": In(1), "token_event": Out(1),
@@ -78,11 +83,26 @@ class Sequencer(wiring.Component):
         m.submodules.loops = loops = LoopStack()
         m.submodules.scoreboard = scoreboard = Scoreboard()
 
-        fields: dict[str, Value] = {
-            name: fetch.instruction[low:low + width]
-            for name, (low, width) in INSTRUCTION_FIELDS.items()}
+        # Decode: operands and checks of the fetched instruction, registered for its execution.
+        fetched = _fields(fetch.instruction)
+        instruction = Signal(INSTRUCTION_BITS, reset_less=True)
+        fields = _fields(instruction)
+        pc = Signal(PC_BITS + 1, reset_less=True)
+        valid, stall = Signal(), Signal()
+        illegal, past_end = Signal(reset_less=True), Signal(reset_less=True)
         opcode = Signal(Opcode)
         m.d.comb += opcode.eq(fields["opcode"])
+
+        def known(*opcodes: Opcode) -> Signal:
+            """Return whether the executed instruction is one of these, decided a cycle before."""
+            flag = Signal(name=f"is_{'_'.join(op.name.lower() for op in opcodes)}",
+                          reset_less=True)
+            with m.If(~stall):
+                m.d.sync += flag.eq(Cat(fetched["opcode"] == op for op in opcodes).any())
+            return flag
+
+        is_matrix, is_vector = known(*MATRIX_OPCODES), known(*VECTOR_OPCODES)
+        writes_register = known(Opcode.SET, Opcode.SUB, Opcode.SHR, Opcode.MIN, Opcode.GET)
 
         # Registers.
         general = Array([Const(0, REGISTER_BITS), *(
@@ -91,13 +111,25 @@ class Sequencer(wiring.Component):
             f"{unit}.{name}": Signal(bits, name=f"{unit}_{name}")
             for unit, table in (("m", MATRIX_DESCRIPTORS), ("v", VECTOR_DESCRIPTORS))
             for name, (bits, _) in table.items()}
-        rs, rt = Signal(REGISTER_BITS), Signal(REGISTER_BITS)
+        rs = Signal(REGISTER_BITS, reset_less=True)
+        rt = Signal(REGISTER_BITS, reset_less=True)
+        result = Signal(REGISTER_BITS)
+        with m.If(~stall):
+            m.d.sync += [
+                instruction.eq(fetch.instruction), pc.eq(fetch.pc), past_end.eq(fetch.past_end),
+                illegal.eq(self._illegal(m, fetch.instruction, fetch.pc)),
+            ]
+            for name, operand in (("rs", rs), ("rt", rt)):
+                # The instruction in execution may write the register that this one reads.
+                newer = (valid & writes_register & (fields["dst"] == fetched[name])
+                         & (fetched[name] != 0))
+                m.d.sync += operand.eq(Mux(newer, result, general[fetched[name]]))
+        m.d.sync += valid.eq(self.running & ~fetch.redirect & (fetch.valid | stall))
+
         immediate = fields["imm"]
-        m.d.comb += [rs.eq(general[fields["rs"]]), rt.eq(general[fields["rt"]])]
         sum_t = (rt + immediate)[:REGISTER_BITS]
         special = Array([self.prompt_length, self.token_limit, self.start_position,
                          self.sampled_token])
-        result = Signal(REGISTER_BITS)
         with m.Switch(opcode):
             with m.Case(Opcode.SET):
                 m.d.comb += result.eq(rs + sum_t)
@@ -110,11 +142,6 @@ class Sequencer(wiring.Component):
             with m.Case(Opcode.GET):
                 m.d.comb += result.eq(special[immediate[:2]])
 
-        # What the instruction is, and whether it may be.
-        is_matrix = Cat(*(opcode == op for op in MATRIX_OPCODES)).any()
-        is_vector = Cat(*(opcode == op for op in VECTOR_OPCODES)).any()
-        writes_register = Cat(*(opcode == op for op in (
-            Opcode.SET, Opcode.SUB, Opcode.SHR, Opcode.MIN, Opcode.GET))).any()
         condition_holds, needs_token = Signal(), Signal()
         with m.Switch(fields["condition"]):
             with m.Case(Condition.ALWAYS.value):
@@ -135,24 +162,7 @@ class Sequencer(wiring.Component):
             | ((opcode == Opcode.GET) & (immediate == Special.SAMPLED_TOKEN.value))
             | (conditional & (fields["condition"] == Condition.END_TOKEN.value)))
 
-        illegal, empty = Signal(), Signal()
-        with m.Switch(opcode):
-            for op, operands in OPERANDS.items():
-                used = _field_mask(("opcode", *operands))
-                with m.Case(op):
-                    m.d.comb += illegal.eq(
-                        (fetch.instruction & ~used & ((1 << INSTRUCTION_BITS) - 1)) != 0)
-            with m.Default():
-                m.d.comb += illegal.eq(1)
-        known = Array(Const(int(i in REGISTERS.values()), 1) for i in range(64))
-        with m.If((writes_register & ~known[fields["dst"]])
-                  | (conditional & (fields["condition"] > max(c.value for c in Condition)))
-                  | ((opcode == Opcode.GET) & (immediate > max(s.value for s in Special)))
-                  | (((opcode == Opcode.SKIP) | (opcode == Opcode.LOOP))
-                     & (fields["target"] <= fetch.pc))
-                  | (is_matrix & ((fields["destination"] > max(d.value for d in Destination))
-                                  | (fields["statistic"] > max(s.value for s in Statistic))))):
-            m.d.comb += illegal.eq(1)
+        empty = Signal()
         m.d.comb += empty.eq(
             (is_matrix & ((descriptors["m.rows"] == 0) | (descriptors["m.k_tiles"] == 0)
                           | ((opcode == Opcode.MATMUL) & ((descriptors["m.n_tiles"] == 0)
@@ -161,7 +171,7 @@ class Sequencer(wiring.Component):
                             | (descriptors["v.beats"] == 0))))
 
         cause = Signal(Fault)
-        with m.If(fetch.past_end):
+        with m.If(past_end):
             m.d.comb += cause.eq(Fault.PROGRAM_COUNTER)
         with m.Elif(illegal):
             m.d.comb += cause.eq(Fault.ILLEGAL_INSTRUCTION)
@@ -175,11 +185,11 @@ class Sequencer(wiring.Component):
 
         # Execution: `go` when the instruction completes in this cycle.
         halting, pausing, passed = Signal(), Signal(), Signal()
-        at_break = self.breakpoint_enable & (fetch.pc == self.breakpoint) & ~passed
+        at_break = self.breakpoint_enable & (pc == self.breakpoint) & ~passed
         active = Signal()
         hold, go = Signal(), Signal()
         m.d.comb += [
-            active.eq(self.running & fetch.valid & ~halting & ~pausing & ~at_break & ~self.paused
+            active.eq(self.running & valid & ~halting & ~pausing & ~at_break & ~self.paused
                       & (cause == Fault.NONE) & (self.fault == Fault.NONE)
                       & (self.unit_fault == Fault.NONE)),
             hold.eq((is_matrix & self.matrix_full) | (is_vector & self.vector_full)
@@ -187,7 +197,7 @@ class Sequencer(wiring.Component):
                     | (needs_token & self.sampler_busy)
                     | ((opcode == Opcode.EMIT) & self.token_blocked)),
             go.eq(active & ~hold),
-            fetch.stall.eq(fetch.valid & ~go), fetch.run.eq(self.running),
+            stall.eq(valid & ~go), fetch.stall.eq(stall), fetch.run.eq(self.running),
             self.program_address.eq(fetch.address), self.program_enable.eq(fetch.enable),
             fetch.data.eq(self.program_data),
             self.stalled.eq(active & hold),
@@ -218,7 +228,7 @@ class Sequencer(wiring.Component):
             with m.If(write[REGISTERS[name]]):
                 m.d.sync += register.eq(result)
         m.d.comb += [
-            loops.start.eq(fetch.pc + 1), loops.count.eq(rs),
+            loops.start.eq(pc + 1), loops.count.eq(rs),
             self.draw.eq(go & (opcode == Opcode.DRAW)),
             self.token_write.eq(go & (opcode == Opcode.EMIT)), self.token_address.eq(rs),
             self.token_data.eq(self.sampled_token), self.token_event.eq(self.token_write),
@@ -234,24 +244,20 @@ class Sequencer(wiring.Component):
             scoreboard.matrix_event.eq(self.matrix_event),
             scoreboard.vector_done.eq(self.vector_done),
             scoreboard.vector_event.eq(self.vector_event),
-            self.matrix_clear.eq(scoreboard.matrix_clear),
-            self.vector_clear.eq(scoreboard.vector_clear),
             self.matrix_push.eq(go & is_matrix), self.vector_push.eq(go & is_vector),
         ]
-        for entry, head, waits, unit in (
-                (self.matrix_entry, self.matrix_head,
-                 (scoreboard.matrix_wait_a, scoreboard.matrix_wait_b), "m"),
-                (self.vector_entry, self.vector_head,
-                 (scoreboard.vector_wait_a, scoreboard.vector_wait_b), "v")):
+        for entry, unit, letter in ((self.matrix_entry, "matrix", "m"),
+                                    (self.vector_entry, "vector", "v")):
             command = entry.flight.command
             m.d.comb += [
-                command.opcode.eq(opcode), entry.flight.pc.eq(fetch.pc),
-                entry.flight.signal.eq(signals), entry.wait_a.eq(scoreboard.wait_a),
-                entry.wait_b.eq(scoreboard.wait_b),
-                waits[0].eq(head.wait_a), waits[1].eq(head.wait_b),
+                command.opcode.eq(opcode), entry.flight.pc.eq(pc),
+                entry.flight.signal.eq(signals), entry.waits.eq(scoreboard.waits),
+                getattr(self, f"{unit}_ready").eq(getattr(scoreboard, f"{unit}_ready")),
+                *(getattr(scoreboard, f"{unit}_{name}").eq(getattr(self, f"{unit}_{name}"))
+                  for name in ("waits", "valid", "pop")),
             ]
             for name, register in descriptors.items():
-                if name.startswith(f"{unit}."):
+                if name.startswith(f"{letter}."):
                     m.d.comb += command[name[2:]].eq(register)
         command = self.matrix_entry.flight.command
         m.d.comb += [
@@ -267,7 +273,7 @@ class Sequencer(wiring.Component):
         with m.If(self.running & self.units_idle):
             with m.If(halting):
                 m.d.sync += [self.running.eq(0), self.done.eq(1), halting.eq(0)]
-            with m.Elif((pausing | (at_break & fetch.valid)) & (self.fault == Fault.NONE)):
+            with m.Elif((pausing | (at_break & valid)) & (self.fault == Fault.NONE)):
                 m.d.sync += self.paused.eq(1)
         with m.If(self.resume & self.paused):
             m.d.sync += [self.paused.eq(0), pausing.eq(0), passed.eq(at_break)]
@@ -280,11 +286,48 @@ class Sequencer(wiring.Component):
         with m.If(self.fault == Fault.NONE):
             with m.If(self.unit_fault != Fault.NONE):
                 m.d.sync += [self.fault.eq(self.unit_fault), self.fault_pc.eq(self.unit_fault_pc)]
-            with m.Elif(self.running & fetch.valid & ~halting & ~pausing & (cause != Fault.NONE)):
-                m.d.sync += [self.fault.eq(cause), self.fault_pc.eq(fetch.pc)]
+            with m.Elif(self.running & valid & ~halting & ~pausing & (cause != Fault.NONE)):
+                m.d.sync += [self.fault.eq(cause), self.fault_pc.eq(pc)]
             with m.Elif((self.watchdog_cycles != 0) & (quiet >= self.watchdog_cycles)):
-                m.d.sync += [self.fault.eq(Fault.WATCHDOG), self.fault_pc.eq(fetch.pc)]
+                m.d.sync += [self.fault.eq(Fault.WATCHDOG), self.fault_pc.eq(pc)]
         return m
+
+    @staticmethod
+    def _illegal(m: Module, instruction: Value, pc: Value) -> Signal:
+        """Return whether an instruction at ``pc`` breaks the rules of its format."""
+        fields = _fields(instruction)
+        opcode = Signal(Opcode, name="fetched_opcode")
+        m.d.comb += opcode.eq(fields["opcode"])
+        illegal = Signal(name="fetched_illegal")
+        with m.Switch(opcode):
+            for op, operands in OPERANDS.items():
+                unused = ~_field_mask(("opcode", *operands)) & ((1 << INSTRUCTION_BITS) - 1)
+                with m.Case(op):
+                    m.d.comb += illegal.eq((instruction & unused) != 0)
+            with m.Default():
+                m.d.comb += illegal.eq(1)
+
+        def is_any(*opcodes: Opcode) -> Value:
+            return Cat(opcode == op for op in opcodes).any()
+
+        writable = Array(Const(int(i in REGISTERS.values()), 1) for i in range(64))
+        with m.If((is_any(Opcode.SET, Opcode.SUB, Opcode.SHR, Opcode.MIN, Opcode.GET)
+                   & ~writable[fields["dst"]])
+                  | (is_any(Opcode.SKIP, Opcode.HALT)
+                     & (fields["condition"] > max(c.value for c in Condition)))
+                  | (is_any(Opcode.GET) & (fields["imm"] > max(s.value for s in Special)))
+                  | (is_any(Opcode.SKIP, Opcode.LOOP) & (fields["target"] <= pc))
+                  | (is_any(*MATRIX_OPCODES)
+                     & ((fields["destination"] > max(d.value for d in Destination))
+                        | (fields["statistic"] > max(s.value for s in Statistic))))):
+            m.d.comb += illegal.eq(1)
+        return illegal
+
+
+def _fields(instruction: Value) -> dict[str, Value]:
+    """Cut an instruction into its fields."""
+    return {name: instruction[low:low + width]
+            for name, (low, width) in INSTRUCTION_FIELDS.items()}
 
 
 def _field_mask(names: tuple[str, ...]) -> int:

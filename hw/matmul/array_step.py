@@ -1,6 +1,8 @@
 """One pipeline step of the systolic array: a few rows of PEs, each row with its bank."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from collections.abc import Sequence
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,6 +42,11 @@ def store_layout(config: ChipletConfig) -> data.StructLayout:
         "row": config.rows, "address": address_bits(config),
         "mask": config.columns, "data": 8 * config.columns,
     })
+
+
+def column_sum(products: Sequence[Value], incoming: Value) -> Value:
+    """Return what a column of a step hands down: its products and the sum from above."""
+    return balanced_sum([*products, incoming])
 
 
 class ArrayStep(wiring.Component):
@@ -114,7 +121,7 @@ class ArrayStep(wiring.Component):
         for c in range(columns):
             partial = Signal(signed(bits), name=f"partial_{c}", reset_less=True)
             incoming = self.partial.word_select(c, bits).as_signed()
-            m.d.sync += partial.eq(balanced_sum([*products[c], incoming]))
+            m.d.sync += partial.eq(column_sum(products[c], incoming))
             m.d.comb += self.partial_out.word_select(c, bits).eq(partial)
         return m
 

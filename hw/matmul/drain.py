@@ -87,13 +87,20 @@ class Drain(wiring.Component):
             self.command_ready.eq(counter.command_ready), counter.stored.eq(self.stored),
         ]
 
-        # Vector to beats: the held vector shifts down by L lanes per cycle.
         held_lanes = max(config.rows, config.columns)
         held = Signal(ACCUMULATOR_BITS * held_lanes, reset_less=True)
         remaining = Signal(range(held_lanes // lanes + 1))
-        m.d.sync += held.eq(held >> (ACCUMULATOR_BITS * lanes))
-        with m.If(remaining != 0):
-            m.d.sync += remaining.eq(remaining - 1)
+        # Vector to beats: the held vector shifts down by L lanes per cycle; in logits as often as
+        # the sampler takes a beat.
+        gap = Signal(range(lanes // config.sampler_lanes + 1))
+        step = Signal()
+        m.d.comb += [step.eq((remaining != 0) & (gap == 0)), counter.step.eq(step)]
+        with m.If(gap != 0):
+            m.d.sync += gap.eq(gap - 1)
+        with m.If(step):
+            m.d.sync += [held.eq(held >> (ACCUMULATOR_BITS * lanes)), remaining.eq(remaining - 1)]
+            with m.If(counter.paces_sampler):
+                m.d.sync += gap.eq(lanes // config.sampler_lanes - 1)
         with m.If(self.sums_valid):
             m.d.sync += [held.eq(self.sums), remaining.eq(config.column_beats)]
         with m.If(self.column_valid):
@@ -102,7 +109,6 @@ class Drain(wiring.Component):
                               for r in range(config.rows)))),
                 remaining.eq(config.row_beats),
             ]
-        m.d.comb += counter.step.eq(remaining != 0)
 
         # Fetch multipliers and row scale; an embedded token brings its own row scale.
         beat_0 = counter.beat

@@ -27,7 +27,7 @@ class DrainCounter(wiring.Component):
     """Holds up to four commands; ``step`` is one beat of the oldest.
 
     Ports: ``command`` stream (valid/ready); ``step``: a beat is at the drain; ``beat``: its
-    description, in the same cycle; ``token_scale``: of the current command; ``stored``: a store
+    description, in the same cycle; ``token_scale``: of the current command; ``paces_sampler``: it brings logits; ``stored``: a store
     command's writes are done; ``finished`` with ``finished_event``: a command's last beat, or a
     store whose turn has come; ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of range; from then on
     beats are ``suppressed``: nothing more is written.
@@ -38,7 +38,7 @@ class DrainCounter(wiring.Component):
         super().__init__({
             "command": In(command_in_flight_layout()), "command_valid": In(1),
             "command_ready": Out(1), "step": In(1), "beat": Out(beat_layout(config)),
-            "token_scale": Out(16), "stored": In(1), "finished": Out(1), "finished_event": Out(4),
+            "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1), "finished": Out(1), "finished_event": Out(4),
             "finished_statistic": Out(1),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
@@ -85,7 +85,11 @@ class DrainCounter(wiring.Component):
         last_beat = beats_left == 1
         last_subrow = subrows_left == 1
         last_row = rows_left == 1
-        m.d.comb += self.token_scale.eq(c.token_scale)
+        m.d.comb += [
+            self.token_scale.eq(c.token_scale),
+            self.paces_sampler.eq((c.opcode == Opcode.MATMUL)
+                                  & (c.destination == Destination.LOGITS)),
+        ]
         with m.If(self.step & active_valid):
             m.d.sync += [
                 beats_left.eq(beats_left - 1), multiplier.eq(multiplier + 1),

@@ -1,6 +1,6 @@
 """Issue of matrix commands: one wave per cycle, without a bubble from command to command."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,21 @@ from hw.matmul.systolic_array import tag_layout
 ACTIVATION_DELAY = 2
 
 
+class _Count:
+    """What is left of a loop, counted down; ``last``, a register, says that 1 is left."""
+
+    def __init__(self, m: Module, bits: int, name: str) -> None:
+        self._m = m
+        self._left = Signal(bits, name=f"{name}_left", reset_less=True)
+        self.last = Signal(name=f"{name}_last", reset_less=True)
+
+    def load(self, value: Value) -> None:
+        self._m.d.sync += [self._left.eq(value), self.last.eq(value == 1)]
+
+    def step(self) -> None:
+        self._m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self._left == 2)]
+
+
 class MatrixIssue(wiring.Component):
     """Turns commands into waves, activation addresses, stores, and drain commands.
 
@@ -25,7 +40,7 @@ class MatrixIssue(wiring.Component):
     enables: the word for this cycle's read wave, or for the column write or store two (three)
     cycles later; ``use_outputs``: which memory's word is to be registered for the array;
     ``store_request``, ``column_wave``: to and from StorePath; ``stored``: a store command has
-    written; ``token_*``: token memory read of EMBED;
+    written; ``token_*``: token memory read of EMBED, registered;
     ``token`` with ``token_valid`` to the drain; ``busy``; counters ``issuing``, ``paced``,
     ``storing``; ``fault`` with ``fault_pc``: the access is not made and issue stops.
 
@@ -61,18 +76,23 @@ class MatrixIssue(wiring.Component):
         row_bits, col_bits = (config.rows - 1).bit_length(), column_bits(config)
 
         # Loops of the active command. Addresses are wide enough not to wrap into range.
-        k_left, n_left = Signal(12), Signal(12)
-        subrows_left, rows_left = Signal(7), Signal(7)
+        k, n = _Count(m, 12, "k"), _Count(m, 12, "n")
+        subrows, rows = _Count(m, 7, "subrows"), _Count(m, 7, "rows")
         k_first = Signal()
-        weight, weight_n = Signal(34), Signal(34)
-        x, x_sub, x_row = Signal(25), Signal(25), Signal(25)
-        position = Signal(15)
-        pace, pace_left = Signal(range(config.columns + 1)), Signal(range(config.columns + 1))
-        last_k, last_n = k_left == 1, n_left == 1
-        last_subrow, last_row = subrows_left == 1, rows_left == 1
+        weight = Signal(34, reset_less=True)
+        weight_n = Signal(34, reset_less=True)
+        x = Signal(25, reset_less=True)
+        x_sub = Signal(25, reset_less=True)
+        x_row = Signal(25, reset_less=True)
+        position = Signal(15, reset_less=True)
+        # Idle cycles before each vector's tiles, and those that are left of them (also of EMBED).
+        idle = Signal(range(config.columns + 1), reset_less=True)
+        idle_left = Signal(range(config.columns + 1))
+        early = Signal()  # idle_left != 0
 
-        token = Signal(17)
-        m.d.comb += self.token.eq(token)
+        token = Signal(17, reset_less=True)
+        token_high = Signal(reset_less=True)
+        m.d.comb += [self.token.eq(token), self.token_address.eq(position)]
 
         x_memory_words = Mux(c.source == Source.OUTPUTS, config.output_words,
                              config.activation_words)
@@ -93,7 +113,8 @@ class MatrixIssue(wiring.Component):
         # Registered outputs to array and memories.
         wave = Signal(wave_layout(config))
         tag = Signal(tag_layout())
-        m.d.sync += [wave.eq(self.column_wave), tag.eq(0), self.activation_enable.eq(0), self.output_enable.eq(0)]
+        m.d.sync += [wave.eq(self.column_wave), tag.eq(0), self.activation_enable.eq(0),
+                     self.output_enable.eq(0), self.token_enable.eq(0)]
         m.d.comb += [self.wave.eq(wave), self.tag.eq(tag)]
 
         def read_x() -> None:
@@ -113,16 +134,26 @@ class MatrixIssue(wiring.Component):
 
         def start() -> None:
             m.d.comb += [self.pop.eq(1), self.drain_valid.eq(1)]
-            slow = (h.opcode == Opcode.MATMUL) & (h.destination == Destination.LOGITS)
+            logits_pace = config.columns // config.sampler_lanes
+            pace = Mux(h.destination == Destination.LOGITS, logits_pace, config.column_beats)
+            # The drain may still be busy with the last logits of the command before.
+            first_pace = Mux((c.opcode == Opcode.MATMUL) & (c.destination == Destination.LOGITS),
+                             logits_pace, pace)
+            lacking, lacking_first = Signal.like(idle), Signal.like(idle)
+            with m.If((h.opcode == Opcode.MATMUL) & (pace > h.k_tiles)):
+                m.d.comb += lacking.eq(pace - h.k_tiles)
+            with m.If((h.opcode == Opcode.MATMUL) & (first_pace > h.k_tiles)):
+                m.d.comb += lacking_first.eq(first_pace - h.k_tiles)
             m.d.sync += [
-                active.eq(self.head), k_left.eq(h.k_tiles), n_left.eq(h.n_tiles),
-                subrows_left.eq(h.subrows), rows_left.eq(h.rows), k_first.eq(1),
+                active.eq(self.head), k_first.eq(1),
                 weight.eq(h.weight), weight_n.eq(h.weight),
                 x.eq(h.x), x_sub.eq(h.x), x_row.eq(h.x), position.eq(h.position),
-                pace.eq(Mux(slow, config.columns // config.sampler_lanes, config.column_beats)),
-                pace_left.eq(Mux(slow, config.columns // config.sampler_lanes,
-                                 config.column_beats)),
+                idle.eq(lacking), idle_left.eq(lacking_first), early.eq(lacking_first != 0),
             ]
+            k.load(h.k_tiles)
+            n.load(h.n_tiles)
+            subrows.load(h.subrows)
+            rows.load(h.rows)
 
         m.d.comb += self.drain_command.eq(self.head)
         waited = Signal(range(config.steps + 16))
@@ -153,19 +184,25 @@ class MatrixIssue(wiring.Component):
                     m.next = "Matmul"
 
         def advance_row() -> None:
+            k.load(c.k_tiles)
+            rows.step()
             m.d.sync += [
-                k_left.eq(c.k_tiles), k_first.eq(1), x_row.eq(x_row + c.x_row_stride),
-                x.eq(x_row + c.x_row_stride), rows_left.eq(rows_left - 1),
-                position.eq(position + 1),
+                k_first.eq(1), x_row.eq(x_row + c.x_row_stride),
+                x.eq(x_row + c.x_row_stride),
             ]
+
+        def read_token() -> None:
+            """Have the token of this row read in the next cycle, if the memory has its place."""
+            m.d.sync += self.token_enable.eq(position < config.context)
+            m.next = "Embed: read the token"
 
         parts = value_parts(config)
         part = Signal(range(max(parts, 2)))
 
         def finish_store_row(then: str) -> None:
             advance_row()
-            m.d.sync += [weight.eq(c.weight), part.eq(0), waited.eq(0)]
-            with m.If(last_row):
+            m.d.sync += [weight.eq(c.weight), part.eq(0), waited.eq(0), position.eq(position + 1)]
+            with m.If(rows.last):
                 m.next = then
 
         with m.FSM(name="issue") as fsm:
@@ -176,57 +213,59 @@ class MatrixIssue(wiring.Component):
             with m.State("Matmul"):
                 # Idle cycles come before a vector's tiles, so that last tiles keep their distance
                 # from one command to the next, too.
-                early = k_first & (pace_left > k_left)
                 m.d.comb += [access.eq(~early), reads_x.eq(1),
                              bank_bad.eq(weight >= config.bank_words),
                              self.issuing.eq(~early), self.paced.eq(early)]
                 with m.If(early):
-                    m.d.sync += pace_left.eq(pace_left - 1)
+                    m.d.sync += [idle_left.eq(idle_left - 1), early.eq(idle_left != 1)]
                 with m.Else():
                     read_x()
+                    k.step()
                     m.d.sync += [
                         wave.read.eq(ok), wave.address.eq(weight),
-                        tag.valid.eq(ok), tag.first.eq(k_first), tag.last.eq(last_k),
-                        weight.eq(weight + c.weight_k_stride), x.eq(x + 1),
-                        k_left.eq(k_left - 1), k_first.eq(0),
+                        tag.valid.eq(ok), tag.first.eq(k_first), tag.last.eq(k.last),
+                        weight.eq(weight + c.weight_k_stride), x.eq(x + 1), k_first.eq(0),
                     ]
-                with m.If(~early & last_k):
+                with m.If(~early & k.last):
+                    k.load(c.k_tiles)
+                    n.step()
                     m.d.sync += [
-                        k_left.eq(c.k_tiles), k_first.eq(1), pace_left.eq(pace),
-                        n_left.eq(n_left - 1), weight.eq(weight_n + c.weight_n_stride),
+                        k_first.eq(1), idle_left.eq(idle), early.eq(idle != 0),
+                        weight.eq(weight_n + c.weight_n_stride),
                         weight_n.eq(weight_n + c.weight_n_stride), x.eq(x_sub),
                     ]
-                    with m.If(last_n):
+                    with m.If(n.last):
+                        n.load(c.n_tiles)
+                        subrows.step()
                         m.d.sync += [
-                            n_left.eq(c.n_tiles), weight.eq(c.weight), weight_n.eq(c.weight),
-                            subrows_left.eq(subrows_left - 1),
+                            weight.eq(c.weight), weight_n.eq(c.weight),
                             x.eq(x_sub + c.x_sub_stride), x_sub.eq(x_sub + c.x_sub_stride),
                         ]
-                        with m.If(last_subrow):
+                        with m.If(subrows.last):
+                            subrows.load(c.subrows)
+                            rows.step()
                             m.d.sync += [
-                                subrows_left.eq(c.subrows), rows_left.eq(rows_left - 1),
                                 x.eq(x_row + c.x_row_stride), x_sub.eq(x_row + c.x_row_stride),
                                 x_row.eq(x_row + c.x_row_stride),
                             ]
-                            with m.If(last_row):
+                            with m.If(rows.last):
                                 next_state()
 
             # EMBED: per row, read the token, then the columns; one row at a time in the drain.
             with m.State("Embed: wait for the drain"):
                 with m.If(self.drain_alone):
-                    m.next = "Embed: read the token"
+                    read_token()
             with m.State("Embed: read the token"):
-                with m.If(position >= config.context):
+                with m.If(~self.token_enable):
                     m.d.comb += problem.eq(Fault.TOKEN_ADDRESS)
-                m.d.comb += [self.token_address.eq(position), self.token_enable.eq(ok)]
                 m.next = "Embed: take the token"
             with m.State("Embed: take the token"):
-                m.d.sync += [
-                    token.eq(self.token_data),
-                    weight.eq(c.weight + (self.token_data >> col_bits)),
-                ]
+                m.d.sync += [token.eq(self.token_data), token_high.eq(self.token_data[17:].any())]
+                m.next = "Embed: find its column"
+            with m.State("Embed: find its column"):
+                m.d.sync += weight.eq(c.weight + (token >> col_bits))
                 m.d.sync += waited.eq(0)
-                with m.If(self.token_data >= c.limit):
+                with m.If(token_high | (token >= c.limit)):
                     m.d.comb += problem.eq(Fault.TOKEN_ADDRESS)
                 m.next = "Embed: read columns"
             with m.State("Embed: read columns"):
@@ -237,28 +276,29 @@ class MatrixIssue(wiring.Component):
                     m.d.comb += problem.eq(Fault.MULTIPLIER_ADDRESS)
                 m.d.sync += [
                     wave.read.eq(ok), wave.address.eq(weight), wave.column.eq(token),
-                    tag.column.eq(ok), weight.eq(weight + c.weight_k_stride),
-                    k_left.eq(k_left - 1), k_first.eq(0),
+                    tag.column.eq(ok), weight.eq(weight + c.weight_k_stride), k_first.eq(0),
                 ]
+                k.step()
                 if config.row_beats > 1:
-                    m.d.sync += pace_left.eq(config.row_beats - 1)
+                    m.d.sync += idle_left.eq(config.row_beats - 1)
                     m.next = "Embed: pace"
-                with m.If(last_k):
+                with m.If(k.last):
+                    m.d.sync += position.eq(position + 1)
                     m.next = "Embed: let the row drain"
             if config.row_beats > 1:
                 with m.State("Embed: pace"):
                     m.d.comb += self.paced.eq(1)
-                    m.d.sync += pace_left.eq(pace_left - 1)
-                    with m.If(pace_left == 1):
+                    m.d.sync += idle_left.eq(idle_left - 1)
+                    with m.If(idle_left == 1):
                         m.next = "Embed: read columns"
             with m.State("Embed: let the row drain"):
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(waited == config.steps + config.row_beats):
-                    with m.If(last_row):
+                    with m.If(rows.last):
                         next_state()
                     with m.Else():
                         advance_row()
-                        m.next = "Embed: read the token"
+                        read_token()
 
             # Stores: the write follows its activation word (see StorePath).
             with m.State("Store keys"):
@@ -269,9 +309,9 @@ class MatrixIssue(wiring.Component):
                              self.store_request.address.eq(key_address),
                              self.store_request.column.eq(position)]
                 read_x()
-                m.d.sync += [weight.eq(weight + c.weight_k_stride), x.eq(x + 1),
-                             k_left.eq(k_left - 1)]
-                with m.If(last_k):
+                m.d.sync += [weight.eq(weight + c.weight_k_stride), x.eq(x + 1)]
+                k.step()
+                with m.If(k.last):
                     finish_store_row("Store: last writes")
 
             with m.State("Store values: let waves pass"):
@@ -295,8 +335,9 @@ class MatrixIssue(wiring.Component):
                 with m.If(next_bank_word):
                     m.d.sync += weight.eq(weight + c.weight_n_stride)
                 with m.If(next_x):
-                    m.d.sync += [x.eq(x + 1), k_left.eq(k_left - 1)]
-                    with m.If(last_k):
+                    m.d.sync += x.eq(x + 1)
+                    k.step()
+                    with m.If(k.last):
                         finish_store_row("Store: last writes")
             with m.State("Store: last writes"):
                 m.d.comb += self.storing.eq(1)

@@ -66,11 +66,10 @@ class MatrixUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.issue = issue = MatrixIssue(config)
+        issue, array, drain = MatrixIssue(config), SystolicArray(config), Drain(config)
+        for name, part in (("issue", issue), ("array", array), ("drain", drain)):
+            instantiate(m, name, f"tessera_{name}", part, platform)
         m.submodules.store_path = store_path = StorePath(config)
-        m.submodules.array = array = SystolicArray(config)
-        drain = Drain(config)
-        instantiate(m, "drain", "tessera_drain", drain, platform)
 
         m.d.comb += [
             issue.head.eq(self.head), issue.head_ready.eq(self.head_ready), self.pop.eq(issue.pop),
@@ -101,16 +100,17 @@ class MatrixUnit(wiring.Component):
 
         # The host reads a bank word as a wave whose activation is 1 in one row.
         probe_row = Signal(range(config.rows))
-        probe = delay(m, self.host_read, 2, "probe")
+        probe = delay(m, self.host_read, 1, "probe")
         with m.If(self.host_read):
             m.d.sync += probe_row.eq(self.host_row)
             m.d.comb += [array.wave.read.eq(1), array.wave.address.eq(self.host_address),
                          array.tag.valid.eq(1), array.tag.first.eq(1)]
         word = Signal(8 * config.rows, reset_less=True)
-        m.d.sync += word.eq(Mux(issue.use_outputs, self.output_read_data, self.activation_data))
         one_hot = Cat(*(Cat(probe_row == r, Const(0, 7)) for r in range(config.rows)))
+        m.d.sync += word.eq(Mux(probe, one_hot, Mux(
+            issue.use_outputs, self.output_read_data, self.activation_data)))
         m.d.comb += [
-            array.activations.eq(Mux(probe, one_hot, word)),
+            array.activations.eq(word),
             store_path.activation_word.eq(word), array.store.eq(store_path.store),
             store_path.host_store.row.eq(Mux(
                 self.host_write_mask.any(),

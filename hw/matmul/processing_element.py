@@ -25,6 +25,6 @@ class ProcessingElement(wiring.Component):
         m = Module()
         weight = Signal(signed(8), reset_less=True)
         product = Signal(signed(PRODUCT_BITS), reset_less=True)
-        m.d.sync += [weight.eq(self.weight), product.eq(weight * self.activation)]
+        m.d.sync += [weight.eq(self.weight), product.eq(self.activation * weight)]
         m.d.comb += [self.product.eq(product), self.weight_out.eq(weight)]
         return m

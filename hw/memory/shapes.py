@@ -1,4 +1,4 @@
-"""The memories between the units: one table for the core, the host's window and the benches."""
+"""The memories of a chiplet: one table for the core, the host's window and the benches."""
 
 from hw.config import ChipletConfig
 from hw.control.isa import INSTRUCTION_BITS
@@ -24,3 +24,8 @@ def memory_shapes(config: ChipletConfig) -> dict[str, SramShape]:
         "program": shape(config.program_words, INSTRUCTION_BITS, 32, "1rw"),
         "tokens": shape(config.context, 32, 32, "1rw"),
     }
+
+
+def bank_shape(config: ChipletConfig) -> SramShape:
+    """Return the shape of each row's weight/KV bank."""
+    return SramShape(words=config.bank_words, bits=8 * config.columns, granule_bits=8, ports="1rw")

@@ -1,9 +1,9 @@
-"""The only place that knows about memories: one wrapper, and the Verilog models behind it.
+"""The only memory that a component may use: one wrapper around a macro.
 
 Every memory of the chiplet is a :class:`Sram`. It becomes an instance of a module whose name says
 its shape, for example ``tessera_sram_1r1w_512x128_g8``: 512 words of 128 bits, written in granules
-of 8 bits. Emission collects the shapes; simulation uses :func:`behavioural_verilog`, an FPGA or
-ASIC flow puts its own module of the same name in its place.
+of 8 bits. Emission collects the shapes and brings a module of that name (hw/memory/models.py), or
+builds it from macros of another shape (hw/memory/adapter.py).
 """
 
 from dataclasses import dataclass
@@ -92,73 +92,3 @@ class Sram(wiring.Component):
             ports[("i_" if member.flow == In else "o_") + name] = value
         m.submodules.memory = Instance(self.shape.module, **ports)
         return m
-
-
-_HEADER = """\
-module {module} (
-{ports}
-);
-  reg [{bits_1}:0] mem [0:{words_1}];
-`ifdef TESSERA_IMAGE
-  string image_directory, image_file;
-  int image_handle;
-  initial if ($value$plusargs("image=%s", image_directory)) begin
-    image_file = {{image_directory, "/", $sformatf("%m"), ".hex"}};
-    image_handle = $fopen(image_file, "r");
-    if (image_handle != 0) begin
-      $fclose(image_handle);
-      $readmemh(image_file, mem);
-    end
-  end
-`endif
-"""
-
-_ONE_PORT = """\
-  always @(posedge clk) begin
-    if (enable && write_mask == 0) read_data <= mem[address];
-    if (enable) begin
-{writes}
-    end
-  end
-endmodule
-"""
-
-_TWO_PORTS = """\
-  always @(posedge clk) begin
-    if (read_enable)
-      read_data <= (write_mask != 0 && write_address == read_address)
-                   ? ~mem[read_address] : mem[read_address];
-{writes}
-  end
-endmodule
-"""
-
-
-def behavioural_verilog(shape: SramShape) -> str:
-    """Return the simulation model of a memory.
-
-    With the macro TESSERA_IMAGE, ``+image=DIR`` loads ``DIR/<hierarchical name>.hex`` at time 0, if that file exists.
-    """
-    bits, address, mask = shape.bits, shape.address_bits, shape.mask_bits
-    one_port = shape.ports == "1rw"
-    write_address = "address" if one_port else "write_address"
-    declarations = [("input", 1, "clk")]
-    if one_port:
-        declarations += [("input", address, "address"), ("input", 1, "enable")]
-    else:
-        declarations += [("input", address, "read_address"), ("input", 1, "read_enable"),
-                         ("input", address, "write_address")]
-    declarations += [("input", mask, "write_mask"), ("input", bits, "write_data"),
-                     ("output reg", bits, "read_data")]
-    ports = ",\n".join(f"  {direction} [{width - 1}:0] {name}" if width > 1
-                       else f"  {direction} {name}" for direction, width, name in declarations)
-    if mask == 1:
-        writes = f"    if (write_mask) mem[{write_address}] <= write_data;"
-    else:
-        g = shape.granule_bits
-        writes = "\n".join(
-            f"    if (write_mask[{i}]) mem[{write_address}][{i * g + g - 1}:{i * g}] "
-            f"<= write_data[{i * g + g - 1}:{i * g}];" for i in range(mask))
-    header = _HEADER.format(module=shape.module, ports=ports, bits_1=bits - 1,
-                            words_1=shape.words - 1)
-    return header + (_ONE_PORT if one_port else _TWO_PORTS).format(writes=writes)

@@ -1,6 +1,7 @@
 """`tessera run`: generate text with a model."""
 
 import math
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +13,8 @@ from compiler.compile import compile_model
 from compiler.quantize import quantize
 from golden.sampler import temperature_register
 from hw.config import ChipletConfig, find_config
+from hw.host.serial_protocol import DEFAULT_BAUD
+from tessera.board import Board
 from tessera.engines import (
     Request,
     Result,
@@ -40,6 +43,7 @@ from tessera.report import (
     step,
     write_json,
 )
+from tessera.serial_target import connected, load, port_of, run_board
 from tessera.streaming import TextDecoder, TextView
 
 SEED_LIMIT = (1 << 32) - 1
@@ -49,6 +53,7 @@ class Engine(StrEnum):
     """What computes."""
 
     RTL = "rtl"
+    BOARD = "board"
     GOLDEN = "golden"
     FLOAT = "float"
 
@@ -62,23 +67,38 @@ def run(
     engine: Annotated[
         Engine,
         typer.Option(
-            help="rtl: the chiplet in Verilator, compared with golden; golden: the integer model; "
-            "float: the reference."
+            help="rtl: the chiplet in Verilator, compared with golden; board: see --target; "
+            "golden: the integer model; float: the reference."
         ),
     ] = Engine.RTL,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
     seed: Annotated[
         int, typer.Option(min=0, max=SEED_LIMIT, help="First state of the sampler.")
     ] = 1,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="serial:PORT: a board with the chiplet, compared with golden too.",
+            show_default=False,
+        ),
+    ] = None,
+    baud: Annotated[int, typer.Option(min=1, help="Bit rate of the board.")] = DEFAULT_BAUD,
+    clock_mhz: Annotated[
+        float | None,
+        typer.Option(help="The board's clock, to reckon tokens per second.", show_default=False),
+    ] = None,
     json: JsonOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Generate text with a model, on the chiplet's RTL or on a reference.
+    """Generate text with a model: on the chiplet's RTL, on a board, or on a reference.
 
-    The text appears as it is generated; then come the figures. It ends with code 1 if the RTL
+    The text appears as it is generated; then come the figures. It ends with code 1 if the chip
     and the golden model differ in any bit.
     """
     chiplet = find_config(config)
+    engine = _engine_for(engine, target)
+    if clock_mhz is not None and not clock_mhz > 0:
+        raise ValueError(f"--clock-mhz must be above 0, not {clock_mhz}")
     check_writable(json, "--json")
     if not math.isfinite(temperature):
         raise ValueError(f"temperature must be a finite number, not {temperature}")
@@ -89,13 +109,31 @@ def run(
         end_token=checkpoint.tokenizer.end_token,
     )  # fmt: skip
     decoder = TextDecoder(checkpoint.tokenizer, request.prompt)
-    result = _generate(engine, chiplet, checkpoint, request, prompt, decoder)
+    with ExitStack() as stack:
+        # Before the long work, so that a board that is not there is known at once.
+        board = stack.enter_context(connected(target, baud, chiplet)) if target else None
+        result = _generate(engine, chiplet, checkpoint, request, prompt, decoder, board)
     _print_figures(engine, chiplet, request, result)
+    if engine is Engine.BOARD:
+        _print_board(request, result, clock_mhz)
     write_json(json, _figures(engine, chiplet, request, result, decoder.text))
     if result.bit_exact is False:
+        chip = "RTL" if engine is Engine.RTL else "board"
         raise RunFailedError(
-            f"the RTL is not bit-exact: {result.first_difference or 'it differs from golden'}"
+            f"the {chip} is not bit-exact: {result.first_difference or 'it differs from golden'}"
         )
+
+
+def _engine_for(engine: Engine, target: str | None) -> Engine:
+    """Return what computes, from two options of which the user gives at most one."""
+    if target is not None:
+        port_of(target)
+        if engine in (Engine.GOLDEN, Engine.FLOAT):
+            raise ValueError(f"--engine {engine.value} does not run on --target: leave one out")
+        return Engine.BOARD
+    if engine is Engine.BOARD:
+        raise ValueError("--engine board needs --target serial:PORT")
+    return engine
 
 
 def _generate(
@@ -105,6 +143,7 @@ def _generate(
     request: Request,
     prompt: str,
     decoder: TextDecoder,
+    board: Board | None,
 ) -> Result:
     """Run the engine and show the text."""
     shape = checkpoint.weights.shape
@@ -112,11 +151,13 @@ def _generate(
     if engine is not Engine.FLOAT:
         with step("quantizing"):
             quantized = quantize(checkpoint.weights)
-    if engine is Engine.RTL:
+    if engine in (Engine.RTL, Engine.BOARD):
         with step("compiling"):
             image = compile_model(quantized, chiplet)
         request.check_context(image.context, f"the model on configuration {chiplet.name}")
-        if not simulator_exists(chiplet):
+        if board is not None:
+            load(board, image)
+        elif not simulator_exists(chiplet):
             errors.print(f"building the simulator of {chiplet.name}, once: a minute or two ...")
     view = TextView()
     shown = 0
@@ -131,12 +172,17 @@ def _generate(
         exact = "bit-exact" if record.exact else "NOT bit-exact"
         show(int(record.token), f", {int(record.cycles):,} cycles for this one, {exact}")
 
+    def show_checked(token: int, exact: bool) -> None:
+        show(token, ", bit-exact" if exact else ", NOT bit-exact")
+
     with view:
         view.write(prompt, f"[{engine.value} starts]")
         if engine is Engine.FLOAT:
             result = run_float(checkpoint.weights, request, show)
         elif engine is Engine.GOLDEN:
             result = run_golden(quantized, request, show)
+        elif board is not None:
+            result = run_board(board, image, quantized, request, show_checked)
         else:
             result = run_rtl(image, quantized, request, show_record)
         view.write(decoder.finish())
@@ -148,7 +194,7 @@ def _print_figures(
 ) -> None:
     output.print()
     count = len(result.tokens)
-    if engine is not Engine.RTL:
+    if engine in (Engine.GOLDEN, Engine.FLOAT):
         line("tokens", f"{count} in {result.seconds:.1f} s (engine {engine.value})")
     else:
         line("bit-exact", "yes" if result.bit_exact else f"no: {result.first_difference}")
@@ -181,6 +227,25 @@ def _print_cycles(chiplet: ChipletConfig, request: Request, result: Result) -> N
         line("simulation", f"{result.kcycles_per_second:,.0f} kcycles/s")
 
 
+def _print_board(request: Request, result: Result, clock_mhz: float | None) -> None:
+    """Print what is known of a board, whose tokens may come faster than the host looks."""
+    count, cycles = len(result.tokens), result.generation_cycles
+    if not count or not cycles:
+        return
+    if not result.cycles_per_token:
+        predicted = sum(result.predicted_cycles_per_token)
+        note = "as predicted" if predicted == cycles else f"{predicted:,} predicted"
+        line("cycles", f"{cycles:,} for {count} tokens and the prompt of {len(request.prompt)} ({note})")
+        line("clipped values", f"{result.saturations:,}")
+    if clock_mhz is not None:
+        text = f"{count * clock_mhz * 1e6 / cycles:,.0f} with the prompt"
+        if result.first_token_cycles and count > 1:
+            later = cycles - result.first_token_cycles
+            text += f", {(count - 1) * clock_mhz * 1e6 / later:,.0f} after it"
+        line(f"tokens per second at {clock_mhz:g} MHz", text)
+    line("requests sent again", f"{result.line_retries:,}")
+
+
 def _figures(
     engine: Engine, chiplet: ChipletConfig, request: Request, result: Result, text: str
 ) -> dict[str, Any]:
@@ -190,7 +255,7 @@ def _figures(
         "prompt_tokens": request.prompt,
         "text": text,
         "engine": engine.value,
-        "config": chiplet.name if engine is Engine.RTL else None,
+        "config": chiplet.name if engine in (Engine.RTL, Engine.BOARD) else None,
         "temperature": request.temperature,
         "seed": request.seed,
     }

@@ -1,0 +1,1 @@
+"""Synthesis against a Liberty library, static timing, and the report by block."""

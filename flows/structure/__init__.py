@@ -1,0 +1,1 @@
+"""What the structure of the emitted design says: paths at its ports, crossings between its clocks."""
