@@ -29,6 +29,11 @@ def test_tables_agree(name: str, skipped: int) -> None:
     np.testing.assert_array_equal(getattr(tables, name), getattr(golden_tables, name)[skipped:])
 
 
+def test_digits_make_the_reciprocals() -> None:
+    assert tables.RECIPROCAL == tuple(
+        sum(digit * 4**i for i, digit in enumerate(digits)) for digits in tables.RECIPROCAL_DIGITS)
+
+
 def test_silu_tables_agree() -> None:
     np.testing.assert_array_equal(tables.SILU, golden_tables.SILU[:128])
     np.testing.assert_array_equal(tables.SILU_STEP, np.diff(golden_tables.SILU))

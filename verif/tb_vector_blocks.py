@@ -18,6 +18,7 @@ from hw.vector.exponential_lane import ExponentialLane
 from hw.vector.quantize_lane import QuantizeLane
 from hw.vector.reciprocal_root import ReciprocalRoot
 from hw.vector.silu_lane import SiluLane
+from hw.vector.tables import RECIPROCAL_DIGITS, reciprocal_code
 from hw.vector.transform_pair import TransformPair
 from verif.simulator import CLOCK_PERIOD_NS
 
@@ -185,16 +186,14 @@ async def scale_and_quantize(dut) -> None:
                 multiplier = scale.unsigned("key_multiplier")
                 assert multiplier == want.key_multiplier, (
                     f"{what}: key multiplier: got {multiplier}, want {want.key_multiplier}")
-            assert scale.unsigned("reciprocal_3") == 3 * scale.unsigned("reciprocal")
-            lane.drive(shift=shift, reciprocal=scale.unsigned("reciprocal"),
-                       reciprocal_3=scale.unsigned("reciprocal_3"))
+            lane.drive(shift=shift, reciprocal=scale.unsigned("reciprocal"))
             xn = await stream(lane, ({"x": v} for v in x.tolist()), 0, "normalizing")
             compare(f"QuantizeLane: magnitude {amax}", "xn", x, xn, want.xn)
             q = await stream(lane, ({"x": v} for v in x.tolist()), QuantizeLane.LATENCY, "q")
             compare(f"QuantizeLane: magnitude {amax}", "q", x, q, want.q)
             assert not lane.unsigned("clipped"), f"{what}: clipped"
     # A magnitude that is too small clips.
-    lane.drive(shift=16, reciprocal=28900, reciprocal_3=3 * 28900)
+    lane.drive(shift=16, reciprocal=reciprocal_code(RECIPROCAL_DIGITS[0]))
     q = await stream(lane, ({"x": v} for v in (32767, -32767, 18432, 18560)), QuantizeLane.LATENCY, "q")
     compare("QuantizeLane", "clipped q", (32767, -32767, 18432, 18560), q, (127, -127, 127, 127))
     assert lane.unsigned("clipped")

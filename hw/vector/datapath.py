@@ -273,7 +273,6 @@ class VectorDatapath(wiring.Component):
                 lane.x.eq(x.word_select(i, 32)),
                 lane.shift.eq(self._scale.shift),
                 lane.reciprocal.eq(self._scale.reciprocal),
-                lane.reciprocal_3.eq(self._scale.reciprocal_3),
                 self._normalizing.word_select(i, 16).eq(lane.normalizing),
                 exponential.score.eq(self._word.word_select(i, 16)),
                 exponential.maximum.eq(self._maximum),

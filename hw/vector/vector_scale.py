@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
-from hw.vector.tables import RECIPROCAL, RECIPROCAL_BITS, look_up
+from hw.vector.tables import RECIPROCAL_DIGITS, look_up, reciprocal_code, reciprocal_layout
 
 MAGNITUDE_BITS = 31
 KEY_E_MIN = 5
@@ -20,7 +20,7 @@ class VectorScale(wiring.Component):
     Ports:
         ``magnitude``: A, 31 bits; taken when ``load`` is high. ``key``: e is at least 5.
         ``shift``: 31 - e, one cycle after ``load``, held until the cycle after the next.
-        ``reciprocal``, three times it, ``m``: two cycles after ``load``, likewise held.
+        ``reciprocal``, ``m``: two cycles after ``load``, likewise held.
         ``row_scale``, ``key_multiplier``: valid two cycles after ``load`` and, if the next
         ``load`` comes right after this one, in that cycle only from ``shift`` of the next one:
         loads of vectors that use them are at least two cycles apart.
@@ -33,8 +33,7 @@ class VectorScale(wiring.Component):
     key: In(1)
     shift: Out(5)
     m: Out(5)
-    reciprocal: Out(RECIPROCAL_BITS)
-    reciprocal_3: Out(RECIPROCAL_BITS + 2)
+    reciprocal: Out(reciprocal_layout())
     row_scale: Out(row_scale_layout())
     key_multiplier: Out(16)
 
@@ -58,9 +57,8 @@ class VectorScale(wiring.Component):
         ]
         m.d.sync += [
             self.m.eq(index + 9),
-            self.reciprocal.eq(look_up(m, RECIPROCAL, index, "reciprocal_entry")),
-            self.reciprocal_3.eq(
-                look_up(m, [3 * entry for entry in RECIPROCAL], index, "reciprocal_3_entry")),
+            self.reciprocal.eq(look_up(m, [reciprocal_code(digits) for digits in RECIPROCAL_DIGITS],
+                                       index, "reciprocal_entry")),
         ]
 
         exponent = Signal(6)  # e
