@@ -100,20 +100,18 @@ class VectorDatapath(wiring.Component):
         self._table = Signal(width, reset_less=True)
         self._normalizing = Signal(width)
         two_cycles = operation.rope | operation.swiglu
+        # RoPE's memory holds its word for the beat's second cycle. While nothing is issued the
+        # memories' words stay, and so does what is loaded.
         with m.If(operation.norm):
             m.d.sync += [self._word.eq(self._normalizing), self._table.eq(self._normalizing)]
         with m.Else():
-            with m.If(self.issued[1].valid):
-                m.d.sync += self._word.eq(self.result_data)
-            with m.Elif(self.issued[2].valid & two_cycles):
-                m.d.sync += self._word.eq(self._swapped(self._word))
-            with m.If(operation.swiglu):
-                with m.If(self.issued[4].valid):
-                    m.d.sync += self._table.eq(self.result_data)
-                with m.Elif(self.issued[5].valid):
-                    m.d.sync += self._table.eq(self._swapped(self._table))
-            with m.Elif(self.issued[1].valid):
+            m.d.sync += self._word.eq(Mux(self.issued[2].valid & two_cycles,
+                                          self._swapped(self._word), self.result_data))
+            with m.If(operation.rope):
                 m.d.sync += self._table.eq(self.rope_data)
+            with m.Else():
+                m.d.sync += self._table.eq(Mux(self.issued[5].valid & operation.swiglu,
+                                               self._swapped(self._table), self.result_data))
 
     def _swapped(self, word: Value) -> Value:
         return Cat(word.word_select(i ^ 1, 16) for i in range(self.config.lanes))

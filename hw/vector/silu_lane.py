@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 from hw.vector.tables import SILU, SILU_BITS, SILU_STEP, SILU_STEP_BITS, look_up
 
 _REMAINDER_BITS = 7
+#: A gate's distance from its table entry, 0 to 2**_REMAINDER_BITS, as a signed number.
+DISTANCE_BITS = _REMAINDER_BITS + 2
 
 
 class SiluLane(wiring.Component):
@@ -14,7 +16,7 @@ class SiluLane(wiring.Component):
 
     Ports:
         ``gate``: int16; ``silu``: int16, LATENCY cycles later.
-        ``step``, ``remainder``: one cycle after the gate; ``product``: theirs, one cycle later, from
+        ``step``, ``distance``: one cycle after the gate; ``product``: theirs, one cycle later, from
         a multiplier that the reader lends.
     Throughput: 1 per cycle. Numerics: rounds half up twice; needs no saturation.
     """
@@ -23,31 +25,32 @@ class SiluLane(wiring.Component):
 
     gate: In(signed(16))
     step: Out(signed(SILU_STEP_BITS))
-    remainder: Out(signed(_REMAINDER_BITS + 1))
+    distance: Out(signed(DISTANCE_BITS))
     product: In(signed(SILU_STEP_BITS + _REMAINDER_BITS))
     silu: Out(signed(16))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         negative = self.gate[-1]
-        # |g|; of -32768 the result's table index is out of the table either way.
+        # |g| of a negative gate is ~g + 1; the 1 goes into the distance from the entry of ~g, where
+        # interpolation reaches the next entry exactly. That of the last one is 0.
         magnitude = Signal(16)
-        m.d.comb += magnitude.eq(Mux(negative, -self.gate, self.gate))
+        m.d.comb += magnitude.eq(self.gate.as_unsigned() ^ negative.replicate(16))
         inside = magnitude[14:] == 0
         index = magnitude[_REMAINDER_BITS:14]
 
         # Stage 1: table. Outside of it entry and step are 0.
         entry = Signal(SILU_BITS, reset_less=True)
         step = Signal(signed(SILU_STEP_BITS), reset_less=True)
-        remainder = Signal(_REMAINDER_BITS, reset_less=True)
+        distance = Signal(_REMAINDER_BITS + 1, reset_less=True)
         relu = Signal(15, reset_less=True)
         m.d.sync += [
             entry.eq(Mux(inside, look_up(m, SILU, index, "silu_entry"), 0)),
             step.eq(Mux(inside, look_up(m, SILU_STEP, index, "silu_step_entry"), 0)),
-            remainder.eq(magnitude[:_REMAINDER_BITS]),
+            distance.eq(magnitude[:_REMAINDER_BITS] + negative),
             relu.eq(Mux(negative, 0, self.gate[:15])),
         ]
-        m.d.comb += [self.step.eq(step), self.remainder.eq(remainder)]
+        m.d.comb += [self.step.eq(step), self.distance.eq(distance)]
 
         # Stages 2 and 3: d = entry + (product + 64 >> 7) and silu = relu - (d + 8 >> 4), which is
         # (16 relu + 7 - d) >> 4. In units of 2**-7 of d, rounding d up instead of its negative

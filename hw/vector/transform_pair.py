@@ -18,8 +18,8 @@ class TransformPair(wiring.Component):
         ``swiglu``: the result is ``silu(x)`` times ``table_0``, which comes SiluLane.LATENCY cycles
         after ``x``. The second multiplier interpolates meanwhile.
         ``result``: signed, LATENCY cycles after ``table_0`` (RoPE: below 2**17, SwiGLU: below
-        2**30, squares: below 2**31). ``rope`` and ``swiglu`` are held while operands are on their
-        way; ``subtract`` only with ``rope``.
+        2**30, squares: below 2**31). ``rope`` and ``swiglu`` are held from a cycle before the
+        first operands on, while operands are on their way; ``subtract`` only with ``rope``.
     Throughput: 1 per cycle, so that a pair takes two cycles of RoPE or SwiGLU.
     Numerics: docs/numerics.md, sections 5 to 7.
     """
@@ -38,27 +38,29 @@ class TransformPair(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.silu = silu = SiluLane()
+        # The flags drive many gates: copies of their own.
+        rope, swiglu = Signal(reset_less=True), Signal(reset_less=True)
         left = Signal(signed(32), reset_less=True)
         right = Signal(signed(32), reset_less=True)
         subtract = Signal(reset_less=True)
         m.d.comb += [silu.gate.eq(self.x), silu.product.eq(right)]
         m.d.sync += [
-            left.eq(Mux(self.swiglu, silu.silu, self.x) * self.table_0),
-            right.eq(Mux(self.swiglu, silu.remainder, self.y)
-                     * Mux(self.swiglu, silu.step, self.table_1)),
-            subtract.eq(self.subtract),
+            rope.eq(self.rope), swiglu.eq(self.swiglu), subtract.eq(self.subtract),
+            left.eq(Mux(swiglu, silu.silu, self.x) * self.table_0),
+            right.eq(Mux(swiglu, silu.distance, self.y) * Mux(swiglu, silu.step, self.table_1)),
         ]
 
-        addend = Mux(self.swiglu, 0, right.as_unsigned() ^ subtract.replicate(32))
-        total = Signal(signed(34))
+        # left - right is left + ~right + 1, with the 1 as a bit below both. RoPE's rounding adds a
+        # half of the result's unit: a row of its own there, made room for by adding the upper bits
+        # without their carries first.
+        half = ROPE_FRACTION_BITS - 1
+        addend = Mux(swiglu, 0, right.as_unsigned() ^ subtract.replicate(32))
+        upper, upper_addend = (Cat(value, value[-1])[half:] for value in (left, addend))
+        total = Signal(signed(33))
+        m.d.comb += total.eq((
+            Cat(subtract, left[:half], upper ^ upper_addend).as_signed()
+            + Cat(subtract, addend[:half], rope, (upper & upper_addend)[:-1]).as_signed()) >> 1)
         result = Signal(signed(32), reset_less=True)
-        # left - right is left + ~right + 1, with the 1 as a bit below both.
-        m.d.comb += [
-            total.eq((Cat(subtract, left).as_signed()
-                      + Cat(subtract, addend).as_signed()) >> 1),
-            self.result.eq(result),
-        ]
-        # round_shift(total, 14) is ((total >> 13) + 1) >> 1.
-        m.d.sync += result.eq(
-            Mux(self.rope, ((total >> (ROPE_FRACTION_BITS - 1)) + 1) >> 1, total))
+        m.d.comb += self.result.eq(result)
+        m.d.sync += result.eq(Mux(rope, total >> ROPE_FRACTION_BITS, total))
         return m
