@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.vector.tables import SILU, SILU_BITS, SILU_STEP, SILU_STEP_BITS, look_up
 
 _REMAINDER_BITS = 7
-#: A gate's distance from its table entry, 0 to 2**_REMAINDER_BITS, as a signed number.
+#: A gate's distance from its table entry, within +-2**_REMAINDER_BITS, as a signed number.
 DISTANCE_BITS = _REMAINDER_BITS + 2
 
 
@@ -33,21 +33,26 @@ class SiluLane(wiring.Component):
         m = Module()
         negative = self.gate[-1]
         # |g| of a negative gate is ~g + 1; the 1 goes into the distance from the entry of ~g, where
-        # interpolation reaches the next entry exactly. That of the last one is 0.
+        # interpolation reaches the next entry exactly.
         magnitude = Signal(16)
         m.d.comb += magnitude.eq(self.gate.as_unsigned() ^ negative.replicate(16))
         inside = magnitude[14:] == 0
         index = magnitude[_REMAINDER_BITS:14]
 
-        # Stage 1: table. Outside of it entry and step are 0.
+        # Stage 1: table, only of odd entries: the step below one leads from it down as well as from
+        # the even entry up. Outside of it entry and step are 0.
+        odd = index[0]
+        above = Signal(_REMAINDER_BITS + 1)
         entry = Signal(SILU_BITS, reset_less=True)
         step = Signal(signed(SILU_STEP_BITS), reset_less=True)
-        distance = Signal(_REMAINDER_BITS + 1, reset_less=True)
+        distance = Signal(signed(DISTANCE_BITS), reset_less=True)
         relu = Signal(15, reset_less=True)
+        m.d.comb += above.eq(magnitude[:_REMAINDER_BITS] + negative)
         m.d.sync += [
-            entry.eq(Mux(inside, look_up(m, SILU, index, "silu_entry"), 0)),
+            entry.eq(Mux(inside, look_up(m, SILU[1::2], index[1:], "silu_entry"), 0)),
             step.eq(Mux(inside, look_up(m, SILU_STEP, index, "silu_step_entry"), 0)),
-            distance.eq(magnitude[:_REMAINDER_BITS] + negative),
+            # Of an even entry, 2**_REMAINDER_BITS less.
+            distance.eq(Cat(above[:-1], above[-1] ^ ~odd, ~above[-1] & ~odd)),
             relu.eq(Mux(negative, 0, self.gate[:15])),
         ]
         m.d.comb += [self.step.eq(step), self.distance.eq(distance)]
