@@ -60,13 +60,13 @@ def add_rows(
 
 def booth_rows(
     m: Module, multiples: Sequence[Value], factor: Value, digit_bits: int, name: str, *,
-    negate: Value | None = None,
+    negate: bool = False,
 ) -> list[tuple[Value, int]]:
     """Return rows for :func:`compress_rows` that add up to ``multiples[0]`` times ``factor``.
 
     ``multiples`` holds 1, 2, 3, ... 2**(digit_bits - 1) times an unsigned number. ``factor`` is
-    signed and is cut into digits of -2**(digit_bits - 1)..2**(digit_bits - 1). While ``negate`` is
-    high they add up to minus that.
+    signed and is cut into digits of -2**(digit_bits - 1)..2**(digit_bits - 1). ``negate``: they add
+    up to minus that.
     """
     rows: list[tuple[Value, int]] = []
     width = max(len(multiple) for multiple in multiples)
@@ -77,7 +77,7 @@ def booth_rows(
                    *extended[position:position + digit_bits])
         sign = bits[-1]
         negative = Signal(name=f"{name}_negative_{position}")
-        m.d.comb += negative.eq(sign if negate is None else sign ^ negate)
+        m.d.comb += negative.eq(~sign if negate else sign)
         # The digit's magnitude is half of what lies below the sign, read from zero on, rounded up.
         level = bits[:-1] ^ sign.replicate(digit_bits)
         chosen: Value = Const(0, width)

@@ -92,7 +92,7 @@ class GumbelNoise(wiring.Component):
         # In units of 2**-27: whole - base - (step * remainder rounded down to 2**-16), where
         # -base = ~base + 1 - 2**16, and minus a number rounded down is its negative rounded up.
         rows = booth_rows(m, _multiples(step, step_3), Cat(remainder, Const(0, 1)).as_signed(),
-                          _DIGIT_BITS, f"{name}_step", negate=Const(1, 1))
+                          _DIGIT_BITS, f"{name}_step", negate=True)
         rows.append((Cat(~base, whole), REMAINDER_BITS))
         constant = ((((offset - 1) << 16) + 1) << REMAINDER_BITS) + (1 << REMAINDER_BITS) - 1
         total = add_rows(m, rows, constant, REMAINDER_BITS + shape.width, f"{name}_total")

@@ -1,28 +1,23 @@
 """RMSNorm's row scale: 1 / sqrt(sum of squares), times the vector's m."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.carry_save import add_rows, booth_rows
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
 from hw.vector.reduction import SUM_LIMIT_BITS
 from hw.vector.tables import RSQRT, RSQRT_BITS, RSQRT_SQUARED, look_up
 
-#: Lowest bit of 4 * 3 * 2**29.
-_THREE_BIT = 31
-_MULTIPLICAND_BITS = max(RSQRT_BITS, max(RSQRT_SQUARED).bit_length() + 2)
+_MULTIPLICAND_BITS = max(RSQRT_BITS, max(RSQRT_SQUARED).bit_length()) + 1
 _PRODUCT_BITS = 33
-#: Factors are taken three bits at a time, from one, two, three or four times the multiplicand.
-_DIGIT_BITS = 3
 
 
 class ReciprocalRoot(wiring.Component):
     """A table and one Newton step on one multiplier (docs/numerics.md, section 5).
 
     Ports:
-        ``start``: take ``total`` (0 counts as 1) and ``m`` (9..16).
+        ``start``: take ``total`` (0 counts as 1; with ``over`` it is 2**48 - 1) and ``m`` (9..16).
         ``busy``: from the cycle after ``start`` up to that of ``done``.
         ``done``: high for one cycle with the ``row_scale``, LATENCY cycles after ``start``, to be
         registered by the reader.
@@ -33,6 +28,7 @@ class ReciprocalRoot(wiring.Component):
 
     start: In(1)
     total: In(SUM_LIMIT_BITS)
+    over: In(1)
     m: In(5)
     busy: Out(1)
     done: Out(1)
@@ -48,8 +44,8 @@ class ReciprocalRoot(wiring.Component):
         empty = aligned[-2:] == 0
         with m.If(self.start):
             m.d.sync += [
-                u.eq(Mux(empty, 1 << 14, aligned[-16:])),
-                zero_pairs.eq(Mux(empty, 23, zeros)),
+                u.eq(Mux(self.over, (1 << 16) - 1, Mux(empty, 1 << 14, aligned[-16:]))),
+                zero_pairs.eq(Mux(self.over, 0, Mux(empty, 23, zeros))),
                 scale.eq(self.m),
             ]
 
@@ -57,27 +53,22 @@ class ReciprocalRoot(wiring.Component):
         step = Signal(self.LATENCY)
         m.d.sync += step.eq((step << 1) | self.start)
         # U has its leading one in one of its upper two bits, so the first entries are never read.
-        following = Signal(_MULTIPLICAND_BITS)
+        multiplicand = Signal(signed(_MULTIPLICAND_BITS), reset_less=True)
         with m.If(step[0]):
-            m.d.comb += following.eq(
-                look_up(m, (0,) * 8 + RSQRT_SQUARED, u[11:], "rsqrt_squared_entry") << 2)
+            m.d.sync += multiplicand.eq(look_up(
+                m, (0,) * 8 + tuple(-entry for entry in RSQRT_SQUARED), u[11:],
+                "rsqrt_squared_entry"))
         with m.Elif(step[1]):
-            m.d.comb += following.eq(look_up(m, (0,) * 8 + RSQRT, u[11:], "rsqrt_entry"))
+            m.d.sync += multiplicand.eq(look_up(m, (0,) * 8 + RSQRT, u[11:], "rsqrt_entry"))
         with m.Else():
-            m.d.comb += following.eq(scale)
-        once = Signal(_MULTIPLICAND_BITS, reset_less=True)
-        thrice = Signal(_MULTIPLICAND_BITS + 2, reset_less=True)
-        m.d.sync += [once.eq(following), thrice.eq(following + (following << 1))]
-        # Four times 3 * 2**29 - t, whose upper bits are the slope; Y above 16 bits; P.
-        slope = step[1]
+            m.d.sync += multiplicand.eq(scale)
+        # -t; Y above 16 bits; P. The slope is the upper bits of 3 * 2**29 - t, where adding 3 to the
+        # upper two bits of -t is taking 1 from them.
         product = Signal(_PRODUCT_BITS, reset_less=True)
+        slope = Cat(product[14:29], ~product[29], product[30] ^ ~product[29])
         factor = Signal(17)
-        m.d.comb += factor.eq(Mux(slope, u, product[16:]))
-        rows = booth_rows(
-            m, [once, once << 1, thrice, once << 2], Cat(factor, Const(0, 1)).as_signed(),
-            _DIGIT_BITS, "root", negate=slope)
-        rows.append((Cat(slope, slope), _THREE_BIT))
-        m.d.sync += product.eq(add_rows(m, rows, 0, _PRODUCT_BITS, "root_product"))
+        m.d.comb += factor.eq(Mux(step[1], u, Mux(step[2], slope, product[16:])))
+        m.d.sync += product.eq(factor * multiplicand)
 
         # P has 18 to 20 bits; its upper 8 are the mantissa.
         mantissa = Signal(9)

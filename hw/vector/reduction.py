@@ -82,7 +82,7 @@ class SumOfSquares(wiring.Component):
     Ports:
         ``values``: 31 bits each, in 32. ``enable``, ``first``: as for :class:`LargestMagnitude`.
         ``start``: what the sum starts from, below 2**48, in the cycle of ``first``.
-        ``total``: the sum, at most 2**48 - 1.
+        ``total``: the sum; with ``over``, which the reader is to take as 2**48 - 1, it is more.
     Latency: ``tree_cycles`` cycles from a value to ``total``. Throughput: 1 per cycle.
     Numerics: docs/numerics.md, section 5. The accumulator holds 4095 beats of the largest squares.
     """
@@ -92,6 +92,7 @@ class SumOfSquares(wiring.Component):
         super().__init__({
             "values": In(32 * config.lanes // 2), "enable": In(1), "first": In(1),
             "start": In(SUM_LIMIT_BITS), "total": Out(SUM_LIMIT_BITS),
+            "over": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -103,9 +104,7 @@ class SumOfSquares(wiring.Component):
                              reset_less=True)
         with m.If(self.enable):
             m.d.sync += accumulator.eq(Mux(self.first, self.start, accumulator) + beat)
-        over = accumulator[SUM_LIMIT_BITS:].any()
-        m.d.comb += self.total.eq(
-            accumulator[:SUM_LIMIT_BITS] | over.replicate(SUM_LIMIT_BITS))
+        m.d.comb += [self.total.eq(accumulator), self.over.eq(accumulator[SUM_LIMIT_BITS:].any())]
         return m
 
 
