@@ -7,6 +7,7 @@ from golden import tables as golden_tables
 from hw.config import CONFIGS, ChipletConfig
 from hw.control.isa import Opcode
 from hw.vector import tables
+from hw.vector.reciprocal_root import ReciprocalRoot
 from hw.vector.schedule import (
     LATE_SCALE,
     norm_done_delay,
@@ -30,8 +31,8 @@ def test_tables_agree(name: str, skipped: int) -> None:
 
 
 def test_digits_make_the_reciprocals() -> None:
-    assert tables.RECIPROCAL == tuple(
-        sum(digit * 4**i for i, digit in enumerate(digits)) for digits in tables.RECIPROCAL_DIGITS)
+    made = [sum(digit * 4**i for i, digit in enumerate(digits)) for digits in tables.RECIPROCAL_DIGITS]
+    np.testing.assert_array_equal(made, tables.RECIPROCAL)
 
 
 def test_silu_tables_agree() -> None:
@@ -42,7 +43,7 @@ def test_silu_tables_agree() -> None:
 def test_latency_of_one_segment() -> None:
     """The figures that decoding depends on."""
     base = CONFIGS["base"]
-    assert vector_cycles(base, Opcode.NORM, 1, 1, 16) == 23
+    assert vector_cycles(base, Opcode.NORM, 1, 1, 16) == 25
     assert vector_cycles(base, Opcode.ROPE_KEY, 1, 1, 2) == 14
     assert vector_cycles(base, Opcode.ROPE_QUERY, 1, 1, 4) == 20
     assert vector_cycles(base, Opcode.SOFTMAX, 1, 1, 17) == 24
@@ -55,7 +56,7 @@ def test_norm_waits_for_its_row_scale(lanes: int) -> None:
         config = ChipletConfig(name="any", rows=128, columns=128, lanes=lanes,
                                rows_per_step=128 // steps)
         # Cycles from `done` to the row scale's write, when `done` is one before the last byte's.
-        late = tree_cycles(config) + 7 - norm_done_delay(config)
+        late = tree_cycles(config) + 2 + ReciprocalRoot.LATENCY - norm_done_delay(config)
         assert late <= config.steps + LATE_SCALE
 
 

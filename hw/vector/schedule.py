@@ -6,9 +6,10 @@ A cycle is counted from the clock edge of the command's handshake: ``done`` is h
 
 from hw.config import ChipletConfig
 from hw.control.isa import Opcode
+from hw.vector.reciprocal_root import ReciprocalRoot
 
 #: Cycles between rows of NORM, at least: the square root takes so long.
-NORM_SPACING = 5
+NORM_SPACING = ReciprocalRoot.LATENCY
 #: Cycles from a beat's normalization (its SRAM read) to its write.
 _QUANTIZE = 5
 #: Cycles from a beat's issue to its transform.
@@ -47,10 +48,10 @@ def segment_beats(config: ChipletConfig) -> int:
 def norm_done_delay(config: ChipletConfig) -> int:
     """Cycles that NORM's ``done`` waits after its last activation, for the row scale.
 
-    That is written ``tree + 6`` cycles after the last activation and at most
+    That is written ``tree + 1`` and the root's cycles after the last activation and at most
     ``steps + LATE_SCALE`` after ``done``, and before any row scale of a next command.
     """
-    late = tree_cycles(config) + 6 + _DONE_AHEAD
+    late = tree_cycles(config) + 1 + ReciprocalRoot.LATENCY + _DONE_AHEAD
     return max(0, late - config.steps - LATE_SCALE, late - (_NEXT_SCALE - 1))
 
 
