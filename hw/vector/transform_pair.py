@@ -38,16 +38,18 @@ class TransformPair(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.silu = silu = SiluLane()
-        # The flags drive many gates: copies of their own.
+        # The flags drive many gates: copies of their own, and for each multiplier one.
         rope, swiglu = Signal(reset_less=True), Signal(reset_less=True)
+        no_swiglu = Signal(reset_less=True)
         left = Signal(signed(32), reset_less=True)
         right = Signal(signed(32), reset_less=True)
         subtract = Signal(reset_less=True)
         m.d.comb += [silu.gate.eq(self.x), silu.product.eq(right)]
         m.d.sync += [
-            rope.eq(self.rope), swiglu.eq(self.swiglu), subtract.eq(self.subtract),
+            rope.eq(self.rope), swiglu.eq(self.swiglu), no_swiglu.eq(~self.swiglu),
+            subtract.eq(self.subtract),
             left.eq(Mux(swiglu, silu.silu, self.x) * self.table_0),
-            right.eq(Mux(swiglu, silu.distance, self.y) * Mux(swiglu, silu.step, self.table_1)),
+            right.eq(Mux(no_swiglu, self.y, silu.distance) * Mux(no_swiglu, self.table_1, silu.step)),
         ]
 
         # left - right is left + ~right + 1, with the 1 as a bit below both. RoPE's rounding adds a
