@@ -223,7 +223,6 @@ class VectorDatapath(wiring.Component):
         m.d.comb += [
             epsilon.epsilon.eq(self.epsilon), epsilon.shift.eq(scale.shift),
             squares.values.eq(Cat(results)),
-            squares.enable.eq(square.valid),
             squares.first.eq(square.first),
             squares.start.eq(epsilon.scaled),
             self.root_start.eq(start.valid & start.last),

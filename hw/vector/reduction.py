@@ -80,9 +80,11 @@ class SumOfSquares(wiring.Component):
     """Adds the squares of a vector that come as one sum per pair of lanes, and epsilon.
 
     Ports:
-        ``values``: 31 bits each, in 32. ``enable``, ``first``: as for :class:`LargestMagnitude`.
+        ``values``: 31 bits each, in 32, of a vector in cycles that follow one another. ``first``: as
+        for :class:`LargestMagnitude`.
         ``start``: what the sum starts from, below 2**48, in the cycle of ``first``.
-        ``total``: the sum; with ``over``, which the reader is to take as 2**48 - 1, it is more.
+        ``total``: the sum; with ``over``, which the reader is to take as 2**48 - 1, it is more. After
+        a vector's last value it is there for one cycle.
     Latency: ``tree_cycles`` cycles from a value to ``total``. Throughput: 1 per cycle.
     Numerics: docs/numerics.md, section 5. The accumulator holds 4095 beats of the largest squares.
     """
@@ -90,9 +92,8 @@ class SumOfSquares(wiring.Component):
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
         super().__init__({
-            "values": In(32 * config.lanes // 2), "enable": In(1), "first": In(1),
-            "start": In(SUM_LIMIT_BITS), "total": Out(SUM_LIMIT_BITS),
-            "over": Out(1),
+            "values": In(32 * config.lanes // 2), "first": In(1),
+            "start": In(SUM_LIMIT_BITS), "total": Out(SUM_LIMIT_BITS), "over": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -102,8 +103,7 @@ class SumOfSquares(wiring.Component):
         lane_bits = self.config.lanes.bit_length() - 1
         accumulator = Signal(max(30 + lane_bits + _BEAT_COUNT_BITS, SUM_LIMIT_BITS) + 1,
                              reset_less=True)
-        with m.If(self.enable):
-            m.d.sync += accumulator.eq(Mux(self.first, self.start, accumulator) + beat)
+        m.d.sync += accumulator.eq(Mux(self.first, self.start, accumulator) + beat)
         m.d.comb += [self.total.eq(accumulator), self.over.eq(accumulator[SUM_LIMIT_BITS:].any())]
         return m
 
