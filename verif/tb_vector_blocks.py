@@ -123,6 +123,7 @@ async def pair(dut) -> None:
             values[:, 2:] = values[:, :2]
         odd = rng.integers(0, 2, len(values)) if mode == "rope" else np.zeros(len(values), np.int64)
         ports.drive(rope=mode == "rope", swiglu=mode == "product")
+        await ports.edge
         # The two lanes change places for the odd one's turn.
         given = np.where(odd[:, None] == 1, values[:, (1, 0, 2, 3)], values)
         subtract = (odd == 0) & (mode == "rope")

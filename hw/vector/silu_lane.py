@@ -15,7 +15,8 @@ class SiluLane(wiring.Component):
     """silu(g) = max(g, 0) - d(|g|), 10 fraction bits (docs/numerics.md, section 7).
 
     Ports:
-        ``gate``: int16; ``silu``: int16, LATENCY cycles later.
+        ``gate``: int16; ``silu``: int16, LATENCY cycles later. ``enable``: held meanwhile; a cycle
+        after it is low, ``step``, ``distance`` and ``silu`` are 0.
         ``step``, ``distance``: one cycle after the gate; ``product``: theirs, one cycle later, from
         a multiplier that the reader lends.
     Throughput: 1 per cycle. Numerics: rounds half up twice; needs no saturation.
@@ -23,6 +24,7 @@ class SiluLane(wiring.Component):
 
     LATENCY = 3
 
+    enable: In(1)
     gate: In(signed(16))
     step: Out(signed(SILU_STEP_BITS))
     distance: Out(signed(DISTANCE_BITS))
@@ -36,7 +38,7 @@ class SiluLane(wiring.Component):
         # interpolation reaches the next entry exactly.
         magnitude = Signal(16)
         m.d.comb += magnitude.eq(self.gate.as_unsigned() ^ negative.replicate(16))
-        inside = magnitude[14:] == 0
+        inside = (magnitude[14:] == 0) & self.enable
         index = magnitude[_REMAINDER_BITS:14]
 
         # Stage 1: table, only of odd entries: the step below one leads from it down as well as from
@@ -52,7 +54,8 @@ class SiluLane(wiring.Component):
             entry.eq(Mux(inside, look_up(m, SILU[1::2], index[1:], "silu_entry"), 0)),
             step.eq(Mux(inside, look_up(m, SILU_STEP, index, "silu_step_entry"), 0)),
             # Of an even entry, 2**_REMAINDER_BITS less.
-            distance.eq(Cat(above[:-1], above[-1] ^ ~odd, ~above[-1] & ~odd)),
+            distance.eq(Cat(above[:-1], above[-1] ^ ~odd, ~above[-1] & ~odd)
+                        & self.enable.replicate(DISTANCE_BITS)),
             relu.eq(Mux(negative, 0, self.gate[:15])),
         ]
         m.d.comb += [self.step.eq(step), self.distance.eq(distance)]
@@ -68,6 +71,6 @@ class SiluLane(wiring.Component):
             Cat(Const((1 << (_REMAINDER_BITS - 1)) - 1, _REMAINDER_BITS), difference).as_signed()
             - self.product)
         silu = Signal(signed(16), reset_less=True)
-        m.d.sync += silu.eq(exact >> (_REMAINDER_BITS + 4))
+        m.d.sync += silu.eq(Mux(self.enable, exact >> (_REMAINDER_BITS + 4), 0))
         m.d.comb += self.silu.eq(silu)
         return m

@@ -1,12 +1,17 @@
 """The multipliers of two neighbouring lanes: RoPE, SwiGLU, squares."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.vector.silu_lane import SiluLane
 
 ROPE_FRACTION_BITS = 14
+
+
+def _either(operand: Value, keep: Value, other: Value) -> Value:
+    """Return a 16-bit operand while ``keep`` is high, when ``other`` is 0; else ``other``."""
+    return (operand & keep.replicate(16) | other)[:16].as_signed()
 
 
 class TransformPair(wiring.Component):
@@ -18,7 +23,7 @@ class TransformPair(wiring.Component):
         ``swiglu``: the result is ``silu(x)`` times ``table_0``, which comes SiluLane.LATENCY cycles
         after ``x``. The second multiplier interpolates meanwhile.
         ``result``: signed, LATENCY cycles after ``table_0`` (RoPE: below 2**17, SwiGLU: below
-        2**30, squares: below 2**31). ``rope`` and ``swiglu`` are held from a cycle before the
+        2**30, squares: below 2**31). ``rope`` and ``swiglu`` are held from two cycles before the
         first operands on, while operands are on their way; ``subtract`` only with ``rope``.
     Throughput: 1 per cycle, so that a pair takes two cycles of RoPE or SwiGLU.
     Numerics: docs/numerics.md, sections 5 to 7.
@@ -44,12 +49,13 @@ class TransformPair(wiring.Component):
         left = Signal(signed(32), reset_less=True)
         right = Signal(signed(32), reset_less=True)
         subtract = Signal(reset_less=True)
-        m.d.comb += [silu.gate.eq(self.x), silu.product.eq(right)]
+        m.d.comb += [silu.gate.eq(self.x), silu.enable.eq(swiglu), silu.product.eq(right)]
         m.d.sync += [
             rope.eq(self.rope), swiglu.eq(self.swiglu), no_swiglu.eq(~self.swiglu),
             subtract.eq(self.subtract),
-            left.eq(Mux(swiglu, silu.silu, self.x) * self.table_0),
-            right.eq(Mux(no_swiglu, self.y, silu.distance) * Mux(no_swiglu, self.table_1, silu.step)),
+            left.eq(_either(self.x, no_swiglu, silu.silu) * self.table_0),
+            right.eq(_either(self.y, no_swiglu, silu.distance)
+                     * _either(self.table_1, no_swiglu, silu.step)),
         ]
 
         # left - right is left + ~right + 1, with the 1 as a bit below both. RoPE's rounding adds a
