@@ -8,7 +8,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.control.isa import Fault, Opcode
-from hw.vector.schedule import next_command_cycles, segment_beats, vector_cycles
+from hw.vector.schedule import LATE_SCALE, next_command_cycles, segment_beats, vector_cycles
 from verif.simulator import CLOCK_PERIOD_NS
 from verif.vector_commands import CONFIG, Command, Generator, L, Memories, expect
 
@@ -70,7 +70,7 @@ class Bench:
 
     async def check(self, what: str) -> None:
         """Wait for late row scales; compare what the commands since the last check wrote."""
-        late = CONFIG.steps + 4
+        late = CONFIG.steps + LATE_SCALE
         await ClockCycles(self.dut.clk, late + 2)
         scale_at = self.number("scale_at")
         assert scale_at <= self.done_at + late, f"{what}: row scale {scale_at - self.done_at} after done"

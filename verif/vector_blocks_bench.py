@@ -7,12 +7,11 @@ from amaranth.lib.wiring import In, Out
 from hw.vector.exponential_lane import ExponentialLane
 from hw.vector.quantize_lane import QuantizeLane
 from hw.vector.reciprocal_root import ReciprocalRoot
-from hw.vector.silu_lane import SiluLane
 from hw.vector.transform_pair import TransformPair
 from hw.vector.vector_scale import VectorScale
 
 BLOCKS = {"scale": VectorScale, "quantize": QuantizeLane, "root": ReciprocalRoot,
-          "silu": SiluLane, "exponential": ExponentialLane, "pair": TransformPair}
+          "exponential": ExponentialLane, "pair": TransformPair}
 
 
 class VectorBlocksBench(wiring.Component):

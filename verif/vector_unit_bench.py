@@ -15,7 +15,7 @@ from hw.vector.vector_unit import VectorUnit
 PUBLIC = (
     'public_flat_rw -module "tessera_sram_*" -var "mem"',
     *(f'no_inline -module "{module}"' for module in (
-        "quantize_lane", "transform_pair", "silu_lane", "exponential_lane")),
+        "quantize_lane", "transform_pair", "exponential_lane")),
 )
 #: Read by the unit: memory -> prefix of its ports.
 _SOURCES = {"results": "result", "residual": "residual", "row_maxima": "maximum"}

@@ -43,15 +43,18 @@ class BeatIssuer(wiring.Component):
         segments_left = Signal(SEGMENT_BITS, reset_less=True)
         beats_left = Signal(BEAT_BITS, reset_less=True)
         first = Signal(reset_less=True)
+        # Each count is compared with 1 a cycle before, when it is made.
+        last_beat, last_segment, last_row = (
+            Signal(name=f"last_{what}", reset_less=True) for what in ("beat", "segment", "row"))
         running, second_cycle, gap = Signal(), Signal(), Signal()
         spacing_left = Signal(range(self.spacing))
         beat = self.beat
         m.d.comb += [
             beat.valid.eq(running & ~second_cycle & ~gap & ~self.stop),
             beat.first.eq(first),
-            beat.last.eq(beats_left == 1),
-            beat.row_end.eq(segments_left == 1),
-            beat.final.eq(beat.last & beat.row_end & (rows_left == 1)),
+            beat.last.eq(last_beat),
+            beat.row_end.eq(last_segment),
+            beat.final.eq(last_beat & last_segment & last_row),
         ]
         with m.If(spacing_left != 0):
             m.d.sync += spacing_left.eq(spacing_left - 1)
@@ -60,15 +63,20 @@ class BeatIssuer(wiring.Component):
         with m.If(gap & (spacing_left == 0)):
             m.d.sync += [gap.eq(0), spacing_left.eq(self.spacing - 1)]
         with m.If(beat.valid):
-            m.d.sync += [first.eq(beat.last), beats_left.eq(beats_left - 1)]
+            m.d.sync += [first.eq(beat.last), beats_left.eq(beats_left - 1),
+                         last_beat.eq(beats_left == 2)]
             with m.If(beat.last):
-                m.d.sync += [beats_left.eq(self.beats), segments_left.eq(segments_left - 1)]
+                m.d.sync += [beats_left.eq(self.beats), last_beat.eq(self.beats == 1),
+                             segments_left.eq(segments_left - 1),
+                             last_segment.eq(segments_left == 2)]
                 with m.If(self.spaced & (spacing_left != 0)):
                     m.d.sync += gap.eq(1)
                 with m.Else():
                     m.d.sync += spacing_left.eq(self.spacing - 1)
                 with m.If(beat.row_end):
-                    m.d.sync += [segments_left.eq(self.segments), rows_left.eq(rows_left - 1)]
+                    m.d.sync += [segments_left.eq(self.segments),
+                                 last_segment.eq(self.segments == 1),
+                                 rows_left.eq(rows_left - 1), last_row.eq(rows_left == 2)]
             with m.If(beat.final):
                 m.d.sync += running.eq(0)
         with m.If(self.start):
@@ -76,7 +84,8 @@ class BeatIssuer(wiring.Component):
                 running.eq(1), second_cycle.eq(0), gap.eq(0), first.eq(1),
                 spacing_left.eq(self.spacing - 1),
                 rows_left.eq(self.rows), segments_left.eq(self.segments),
-                beats_left.eq(self.beats),
+                beats_left.eq(self.beats), last_beat.eq(self.beats == 1),
+                last_segment.eq(self.segments == 1), last_row.eq(self.rows == 1),
             ]
         with m.If(self.stop):
             m.d.sync += running.eq(0)

@@ -16,7 +16,6 @@ from hw.vector.quantize_lane import QuantizeLane
 from hw.vector.reciprocal_root import ReciprocalRoot
 from hw.vector.reduction import LargestMagnitude, ScaledEpsilon, SumOfSquares
 from hw.vector.schedule import temporary_beats, tree_cycles
-from hw.vector.silu_lane import SiluLane
 from hw.vector.transform_pair import TransformPair
 from hw.vector.vector_scale import VectorScale
 
@@ -55,10 +54,11 @@ class VectorDatapath(wiring.Component):
         ``issued[2]`` (requested one cycle after issue).
         ``visible_left``: of beat ``issued[2]``, the row's last visible position minus that of
         lane 0; lanes up to it count.
-        ``written``: the beat whose bytes are in ``q``; ``saturations``: of these, clipped ones.
+        ``writing``: the beat whose bytes are in ``q`` two cycles later; ``saturations``: of those in
+        ``q``, clipped ones.
         ``scaled``: with ``last``, the ``row_scale`` and ``key_multiplier`` of a segment of RoPE or
-        SWIGLU are there. ``softmax_scale``: ProbabilitySum.LATENCY cycles after the segment's last
-        ``written`` beat. ``norm_last``: NORM's ``root_start`` for this segment follows.
+        SWIGLU are there. ``softmax_scale``: ProbabilitySum.LATENCY + 2 cycles after the segment's
+        last ``writing`` beat. ``norm_last``: NORM's ``root_start`` for this segment follows.
         ``root_start``, ``root_done``, ``root_scale``, ``root_busy``: NORM's row scale.
     Latency and throughput: hw/vector/schedule.py.
     """
@@ -72,7 +72,7 @@ class VectorDatapath(wiring.Component):
             "visible_left": In(signed(16)),
             "result_data": In(16 * L), "rope_data": In(16 * L), "residual_data": In(32 * L),
             "maximum_data": In(32),
-            "written": Out(beat_layout()), "q": Out(8 * L), "saturations": Out(8),
+            "writing": Out(beat_layout()), "q": Out(8 * L), "saturations": Out(8),
             "scaled": Out(beat_layout()), "row_scale": Out(row_scale_layout()),
             "key_multiplier": Out(16), "softmax_scale": Out(row_scale_layout()),
             "norm_last": Out(beat_layout()), "root_start": Out(1), "root_done": Out(1),
@@ -90,17 +90,31 @@ class VectorDatapath(wiring.Component):
         return m
 
     def _source(self, m: Module) -> None:
-        """Register the words of result and RoPE memory; the latter holds ``up`` in SWIGLU."""
-        width = 16 * self.config.lanes
+        """Register the operands: words of result and RoPE memory, and of NORM what is squared.
+
+        The table's register holds ``up`` in SWIGLU. In a beat's second cycle neighbouring lanes
+        change places, so that the even lane is always the one whose turn it is.
+        """
+        width, operation = 16 * self.config.lanes, self.operation
         self._word = Signal(width, reset_less=True)
         self._table = Signal(width, reset_less=True)
-        with m.If(self.issued[1].valid & ~self.operation.norm):
-            m.d.sync += self._word.eq(self.result_data)
-        with m.If(self.operation.swiglu):
-            with m.If(self.issued[4].valid):
-                m.d.sync += self._table.eq(self.result_data)
-        with m.Elif(self.issued[1].valid):
-            m.d.sync += self._table.eq(self.rope_data)
+        self._normalizing = Signal(width)
+        two_cycles = operation.rope | operation.swiglu
+        # RoPE's memory holds its word for the beat's second cycle. While nothing is issued the
+        # memories' words stay, and so does what is loaded.
+        with m.If(operation.norm):
+            m.d.sync += [self._word.eq(self._normalizing), self._table.eq(self._normalizing)]
+        with m.Else():
+            m.d.sync += self._word.eq(Mux(self.issued[2].valid & two_cycles,
+                                          self._swapped(self._word), self.result_data))
+            with m.If(operation.rope):
+                m.d.sync += self._table.eq(self.rope_data)
+            with m.Else():
+                m.d.sync += self._table.eq(Mux(self.issued[5].valid & operation.swiglu,
+                                               self._swapped(self._table), self.result_data))
+
+    def _swapped(self, word: Value) -> Value:
+        return Cat(word.word_select(i ^ 1, 16) for i in range(self.config.lanes))
 
     def _beats(self, m: Module) -> None:
         """Follow a beat: its transform, its normalization, its write."""
@@ -144,34 +158,26 @@ class VectorDatapath(wiring.Component):
                      squared.valid.eq(self._normalized[4].valid & operation.norm)]
         self._squared = delay_beats(m, squared, 1 + tree, self.stop, "squared")
         m.d.comb += [
-            self.written.eq(Mux(operation.softmax, self.issued[4].as_value(),
-                                self._normalized[5].as_value())),
+            self.writing.eq(Mux(operation.softmax, self.issued[2].as_value(),
+                                self._normalized[3].as_value())),
             self.norm_last.eq(self._normalized[3]),
             self.norm_last.valid.eq(
                 operation.norm & self._normalized[3].valid & self._normalized[3].last),
         ]
 
     def _transform(self, m: Module, platform: object) -> list[Value]:
-        """RoPE, SwiGLU or squares: one result per pair of lanes and cycle."""
+        """Return the results of RoPE, SwiGLU or squares: one per pair of lanes and cycle."""
         results = []
-        self._normalized_lanes = [Signal(signed(16), name=f"normalized_{i}")
-                                  for i in range(self.config.lanes)]
         for i in range(self.config.lanes // 2):
-            even, odd = (self._word.word_select(lane, 16) for lane in (2 * i, 2 * i + 1))
-            silu, pair = SiluLane(), TransformPair()
-            instantiate(m, f"silu_{i}", "silu_lane", silu, platform)
+            pair = TransformPair()
             instantiate(m, f"pair_{i}", "transform_pair", pair, platform)
             m.d.comb += [
-                silu.gate.eq(Mux(self.issued[3].valid, odd, even)),
-                pair.rope.eq(self.operation.rope),
-                pair.square.eq(self.operation.norm),
-                pair.odd.eq(self._transformed[1].valid),
-                pair.x.eq(even), pair.y.eq(odd),
+                pair.rope.eq(self.operation.rope), pair.swiglu.eq(self.operation.swiglu),
+                pair.subtract.eq(self.operation.rope & self._transformed[0].valid),
+                pair.x.eq(self._word.word_select(2 * i, 16)),
+                pair.y.eq(self._word.word_select(2 * i + 1, 16)),
                 pair.table_0.eq(self._table.word_select(2 * i, 16)),
                 pair.table_1.eq(self._table.word_select(2 * i + 1, 16)),
-                pair.silu.eq(silu.silu),
-                pair.normalized_0.eq(self._normalized_lanes[2 * i]),
-                pair.normalized_1.eq(self._normalized_lanes[2 * i + 1]),
             ]
             results.append(pair.result)
         return results
@@ -217,11 +223,11 @@ class VectorDatapath(wiring.Component):
         m.d.comb += [
             epsilon.epsilon.eq(self.epsilon), epsilon.shift.eq(scale.shift),
             squares.values.eq(Cat(results)),
-            squares.enable.eq(square.valid),
             squares.first.eq(square.first),
             squares.start.eq(epsilon.scaled),
             self.root_start.eq(start.valid & start.last),
-            root.start.eq(self.root_start), root.total.eq(squares.total), root.m.eq(m_of_row),
+            root.start.eq(self.root_start), root.total.eq(squares.total),
+            root.over.eq(squares.over), root.m.eq(m_of_row),
             self.root_done.eq(root.done),
             self.root_busy.eq(root.busy | Cat(beat.valid for beat in self._squared).any()),
             self.root_scale.eq(root.row_scale),
@@ -265,7 +271,7 @@ class VectorDatapath(wiring.Component):
                 lane.x.eq(x.word_select(i, 32)),
                 lane.shift.eq(self._scale.shift),
                 lane.reciprocal.eq(self._scale.reciprocal),
-                self._normalized_lanes[i].eq(lane.normalized),
+                self._normalizing.word_select(i, 16).eq(lane.normalizing),
                 exponential.score.eq(self._word.word_select(i, 16)),
                 exponential.maximum.eq(self._maximum),
                 exponential.visible.eq(self.visible_left >= i),
@@ -278,8 +284,8 @@ class VectorDatapath(wiring.Component):
             ]
         count = balanced_sum(list(clipped))
         m.d.comb += [
-            total.enable.eq(self.operation.softmax & self.written.valid),
-            total.first.eq(self.written.first),
+            total.enable.eq(self.operation.softmax & self.issued[4].valid),
+            total.first.eq(self.issued[4].first),
             self.softmax_scale.eq(total.row_scale),
-            self.saturations.eq(Mux(self.written.valid, count, 0)),
+            self.saturations.eq(Mux(self._normalized[5].valid, count, 0)),
         ]

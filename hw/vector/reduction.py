@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,22 +60,19 @@ class LargestMagnitude(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # |x| is x for x >= 0, else ~x + 1. Keys (x or ~x, then the sign) are in an order that
-        # |x| follows, so one addition at the end is enough.
+        # |x| follows, so one addition at the end is enough; a key compares with a magnitude, too.
         keys = []
         for i in range(self.config.lanes // 2):
             value = self.values.word_select(i, 32)
             negative = value[31]
             keys.append(Cat(negative, value[:MAGNITUDE_BITS] ^ negative.replicate(MAGNITUDE_BITS)))
         largest = _tree(m, keys, larger, "largest")
-        best = Signal(32, reset_less=True)
+        best = Signal(MAGNITUDE_BITS, reset_less=True)
         with m.If(self.load):
-            m.d.sync += best.eq(Cat(0, self.initial[:MAGNITUDE_BITS]))
-        with m.Elif(self.enable & (self.first | (largest > best))):
-            m.d.sync += best.eq(largest)
-        m.d.comb += [
-            self.magnitude.eq(best[1:] + best[0]),
-            self.initial_low.eq(best[1:17]),
-        ]
+            m.d.sync += best.eq(self.initial)
+        with m.Elif(self.enable & (self.first | (largest > Cat(Const(0, 1), best)))):
+            m.d.sync += best.eq(largest[1:] + largest[0])
+        m.d.comb += [self.magnitude.eq(best), self.initial_low.eq(best)]
         return m
 
 
@@ -83,9 +80,11 @@ class SumOfSquares(wiring.Component):
     """Adds the squares of a vector that come as one sum per pair of lanes, and epsilon.
 
     Ports:
-        ``values``: 31 bits each, in 32. ``enable``, ``first``: as for :class:`LargestMagnitude`.
+        ``values``: 31 bits each, in 32, of a vector in cycles that follow one another. ``first``: as
+        for :class:`LargestMagnitude`.
         ``start``: what the sum starts from, below 2**48, in the cycle of ``first``.
-        ``total``: the sum, at most 2**48 - 1.
+        ``total``: the sum; with ``over``, which the reader is to take as 2**48 - 1, it is more. After
+        a vector's last value it is there for one cycle.
     Latency: ``tree_cycles`` cycles from a value to ``total``. Throughput: 1 per cycle.
     Numerics: docs/numerics.md, section 5. The accumulator holds 4095 beats of the largest squares.
     """
@@ -93,8 +92,8 @@ class SumOfSquares(wiring.Component):
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
         super().__init__({
-            "values": In(32 * config.lanes // 2), "enable": In(1), "first": In(1),
-            "start": In(SUM_LIMIT_BITS), "total": Out(SUM_LIMIT_BITS),
+            "values": In(32 * config.lanes // 2), "first": In(1),
+            "start": In(SUM_LIMIT_BITS), "total": Out(SUM_LIMIT_BITS), "over": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -104,11 +103,8 @@ class SumOfSquares(wiring.Component):
         lane_bits = self.config.lanes.bit_length() - 1
         accumulator = Signal(max(30 + lane_bits + _BEAT_COUNT_BITS, SUM_LIMIT_BITS) + 1,
                              reset_less=True)
-        with m.If(self.enable):
-            m.d.sync += accumulator.eq(Mux(self.first, self.start, accumulator) + beat)
-        over = accumulator[SUM_LIMIT_BITS:].any()
-        m.d.comb += self.total.eq(
-            accumulator[:SUM_LIMIT_BITS] | over.replicate(SUM_LIMIT_BITS))
+        m.d.sync += accumulator.eq(Mux(self.first, self.start, accumulator) + beat)
+        m.d.comb += [self.total.eq(accumulator), self.over.eq(accumulator[SUM_LIMIT_BITS:].any())]
         return m
 
 

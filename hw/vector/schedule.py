@@ -6,9 +6,10 @@ A cycle is counted from the clock edge of the command's handshake: ``done`` is h
 
 from hw.config import ChipletConfig
 from hw.control.isa import Opcode
+from hw.vector.reciprocal_root import ReciprocalRoot
 
 #: Cycles between rows of NORM, at least: the square root takes so long.
-NORM_SPACING = 5
+NORM_SPACING = ReciprocalRoot.LATENCY
 #: Cycles from a beat's normalization (its SRAM read) to its write.
 _QUANTIZE = 5
 #: Cycles from a beat's issue to its transform.
@@ -17,8 +18,12 @@ _ROPE_READ, _SWIGLU_READ = 2, 5
 _TRANSFORM = 2
 _SOFTMAX_WRITE = 4
 _SOFTMAX_SCALE = 4
+#: ``done`` comes so many cycles before the last write: its reader needs longer to arrive.
+_DONE_AHEAD = 1
 #: The array's own latency covers this many cycles, and ``steps``, of NORM's row scale.
-_LATE_SCALE = 4
+LATE_SCALE = 5
+#: Cycles from ``done`` to the earliest row scale of a next command.
+_NEXT_SCALE = 10
 
 
 def tree_cycles(config: ChipletConfig) -> int:
@@ -43,11 +48,11 @@ def segment_beats(config: ChipletConfig) -> int:
 def norm_done_delay(config: ChipletConfig) -> int:
     """Cycles that NORM's ``done`` waits after its last activation, for the row scale.
 
-    That is written ``tree + 6`` cycles after the last activation and at most ``steps + 4``
-    after ``done``, and before any row scale of a next command.
+    That is written ``tree + 1`` and the root's cycles after the last activation and at most
+    ``steps + LATE_SCALE`` after ``done``, and before any row scale of a next command.
     """
-    tree = tree_cycles(config)
-    return max(0, tree + 2 - config.steps, tree - 3)
+    late = tree_cycles(config) + 1 + ReciprocalRoot.LATENCY + _DONE_AHEAD
+    return max(0, late - config.steps - LATE_SCALE, late - (_NEXT_SCALE - 1))
 
 
 def segment_cycles(opcode: Opcode, beats: int) -> int:
@@ -63,12 +68,12 @@ def vector_cycles(
     """Return the cycle of ``done``, counted from the edge of the command's handshake."""
     last_segment = 1 + (rows * segments - 1) * segment_cycles(opcode, beats)
     if opcode == Opcode.NORM:
-        return last_segment + 1 + (beats - 1) + _QUANTIZE + norm_done_delay(config)
+        return last_segment + 1 + (beats - 1) + _QUANTIZE - _DONE_AHEAD + norm_done_delay(config)
     if opcode == Opcode.SOFTMAX:
-        return last_segment + (beats - 1) + _SOFTMAX_WRITE + _SOFTMAX_SCALE
+        return last_segment + (beats - 1) + _SOFTMAX_WRITE + _SOFTMAX_SCALE - _DONE_AHEAD
     read = _SWIGLU_READ if opcode == Opcode.SWIGLU else _ROPE_READ
     second_pass = (last_segment + 2 * (beats - 1) + read + _TRANSFORM + tree_cycles(config))
-    return second_pass + (beats - 1) + _QUANTIZE
+    return second_pass + (beats - 1) + _QUANTIZE - _DONE_AHEAD
 
 
 def next_command_cycles(

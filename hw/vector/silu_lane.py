@@ -7,53 +7,70 @@ from amaranth.lib.wiring import In, Out
 from hw.vector.tables import SILU, SILU_BITS, SILU_STEP, SILU_STEP_BITS, look_up
 
 _REMAINDER_BITS = 7
+#: A gate's distance from its table entry, within +-2**_REMAINDER_BITS, as a signed number.
+DISTANCE_BITS = _REMAINDER_BITS + 2
 
 
 class SiluLane(wiring.Component):
     """silu(g) = max(g, 0) - d(|g|), 10 fraction bits (docs/numerics.md, section 7).
 
-    Ports: ``gate``: int16; ``silu``: int16, LATENCY cycles later.
+    Ports:
+        ``gate``: int16; ``silu``: int16, LATENCY cycles later. ``enable``: held meanwhile; a cycle
+        after it is low, ``step``, ``distance`` and ``silu`` are 0.
+        ``step``, ``distance``: one cycle after the gate; ``product``: theirs, one cycle later, from
+        a multiplier that the reader lends.
     Throughput: 1 per cycle. Numerics: rounds half up twice; needs no saturation.
     """
 
     LATENCY = 3
 
+    enable: In(1)
     gate: In(signed(16))
+    step: Out(signed(SILU_STEP_BITS))
+    distance: Out(signed(DISTANCE_BITS))
+    product: In(signed(SILU_STEP_BITS + _REMAINDER_BITS))
     silu: Out(signed(16))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         negative = self.gate[-1]
-        # |g|; of -32768 the result's table index is out of the table either way.
+        # |g| of a negative gate is ~g + 1; the 1 goes into the distance from the entry of ~g, where
+        # interpolation reaches the next entry exactly.
         magnitude = Signal(16)
-        m.d.comb += magnitude.eq(Mux(negative, -self.gate, self.gate))
-        inside = magnitude[14:] == 0
+        m.d.comb += magnitude.eq(self.gate.as_unsigned() ^ negative.replicate(16))
+        inside = (magnitude[14:] == 0) & self.enable
         index = magnitude[_REMAINDER_BITS:14]
 
-        # Stage 1: table. Outside of it entry and step are 0.
+        # Stage 1: table, only of odd entries: the step below one leads from it down as well as from
+        # the even entry up. Outside of it entry and step are 0.
+        odd = index[0]
+        above = Signal(_REMAINDER_BITS + 1)
         entry = Signal(SILU_BITS, reset_less=True)
         step = Signal(signed(SILU_STEP_BITS), reset_less=True)
-        remainder = Signal(_REMAINDER_BITS, reset_less=True)
+        distance = Signal(signed(DISTANCE_BITS), reset_less=True)
         relu = Signal(15, reset_less=True)
+        m.d.comb += above.eq(magnitude[:_REMAINDER_BITS] + negative)
         m.d.sync += [
-            entry.eq(Mux(inside, look_up(m, SILU, index, "silu_entry"), 0)),
+            entry.eq(Mux(inside, look_up(m, SILU[1::2], index[1:], "silu_entry"), 0)),
             step.eq(Mux(inside, look_up(m, SILU_STEP, index, "silu_step_entry"), 0)),
-            remainder.eq(magnitude[:_REMAINDER_BITS]),
+            # Of an even entry, 2**_REMAINDER_BITS less.
+            distance.eq(Cat(above[:-1], above[-1] ^ ~odd, ~above[-1] & ~odd)
+                        & self.enable.replicate(DISTANCE_BITS)),
             relu.eq(Mux(negative, 0, self.gate[:15])),
         ]
+        m.d.comb += [self.step.eq(step), self.distance.eq(distance)]
 
-        # Stage 2: entry + (step * remainder + 64 >> 7), with the entry and the 64 side by side.
-        between = Signal(signed(SILU_BITS + _REMAINDER_BITS + 2))
-        m.d.comb += between.eq(
-            step * remainder + Cat(Const(64, _REMAINDER_BITS), entry, Const(0, 1)).as_signed())
-        bump = Signal(SILU_BITS, reset_less=True)
-        relu_2 = Signal(15, reset_less=True)
-        m.d.sync += [bump.eq(between >> _REMAINDER_BITS), relu_2.eq(relu)]
-
-        # Stage 3: relu - (bump + 8 >> 4) is (16 relu + 7 - bump) >> 4.
-        difference = Signal(signed(20))
-        m.d.comb += difference.eq(Cat(Const(7, 4), relu_2, Const(0, 1)).as_signed() - bump)
+        # Stages 2 and 3: d = entry + (product + 64 >> 7) and silu = relu - (d + 8 >> 4), which is
+        # (16 relu + 7 - d) >> 4. In units of 2**-7 of d, rounding d up instead of its negative
+        # down, that is ((16 relu + 7 - entry << 7) + 63 - product) >> 11.
+        difference = Signal(signed(20), reset_less=True)
+        m.d.sync += difference.eq(
+            Cat(Const(7, 4), relu, Const(0, 1)).as_signed() - entry)
+        exact = Signal(signed(20 + _REMAINDER_BITS))
+        m.d.comb += exact.eq(
+            Cat(Const((1 << (_REMAINDER_BITS - 1)) - 1, _REMAINDER_BITS), difference).as_signed()
+            - self.product)
         silu = Signal(signed(16), reset_less=True)
-        m.d.sync += silu.eq(difference >> 4)
+        m.d.sync += silu.eq(Mux(self.enable, exact >> (_REMAINDER_BITS + 4), 0))
         m.d.comb += self.silu.eq(silu)
         return m

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from amaranth.hdl import Array, Const, Module, Signal, Value, signed, unsigned
+from amaranth.lib import data
 
 
 def _rounded(value: float) -> int:
@@ -12,6 +13,19 @@ def _rounded(value: float) -> int:
 
 #: Section 3, index m - 9 for m = 9..16: 127 / m with 11 fraction bits.
 RECIPROCAL = tuple(_rounded(127 * 2048 / m) for m in range(9, 17))
+
+#: The entries above in digits of base 4, the lowest first. Of the digits that make an entry, these let
+#: most positions do without a choice of sign or of magnitude.
+RECIPROCAL_DIGITS = (
+    (0, 1, -2, 0, 1, 0, -1, 2),
+    (-2, -1, 2, -2, 2, 1, 2, 1),
+    (1, -1, 2, 1, 0, -1, -2, 2),
+    (-1, -1, -1, -1, 1, 1, 1, 1),
+    (-1, -2, -1, 1, 2, -1, 1, 1),
+    (-2, 1, 1, -2, 1, 2, 0, 1),
+    (0, -1, 0, -1, 0, 1, 0, 1),
+    (0, 0, 0, -2, 0, 0, 0, 1),
+)
 
 #: Section 5, index (U >> 11) - 8: 2**22 / sqrt(U) at the middle of the interval.
 RSQRT = tuple(_rounded(2**22 / math.sqrt((i + 0.5) * 2**11)) for i in range(8, 32))
@@ -31,10 +45,25 @@ SILU = tuple(_SILU[:128])
 SILU_STEP = tuple(_SILU[i + 1] - _SILU[i] for i in range(128))
 
 RECIPROCAL_BITS = max(RECIPROCAL).bit_length()
+DIGITS = len(RECIPROCAL_DIGITS[0])
 RSQRT_BITS = max(RSQRT).bit_length()
 EXP2_BITS = max(EXP2).bit_length()
 SILU_BITS = max(SILU).bit_length()
 SILU_STEP_BITS = max(value.bit_length() for value in SILU_STEP) + 1
+
+
+def reciprocal_layout() -> data.StructLayout:
+    """Return a reciprocal as it is multiplied with: which digits are +-1, +-2, and negative."""
+    return data.StructLayout({"one": DIGITS, "two": DIGITS, "negative": DIGITS})
+
+
+def reciprocal_code(digits: Sequence[int]) -> int:
+    """Return the digits of a reciprocal in :func:`reciprocal_layout`."""
+    return reciprocal_layout().const({
+        "one": sum((abs(digit) == 1) << i for i, digit in enumerate(digits)),
+        "two": sum((abs(digit) == 2) << i for i, digit in enumerate(digits)),
+        "negative": sum((digit < 0) << i for i, digit in enumerate(digits)),
+    }).as_bits()
 
 
 def look_up(m: Module, table: Sequence[int], index: Value, name: str) -> Signal:

@@ -1,22 +1,30 @@
-"""The multipliers of two neighbouring lanes: RoPE, SwiGLU's product, squares."""
+"""The multipliers of two neighbouring lanes: RoPE, SwiGLU, squares."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.vector.silu_lane import SiluLane
+
 ROPE_FRACTION_BITS = 14
+
+
+def _either(operand: Value, keep: Value, other: Value) -> Value:
+    """Return a 16-bit operand while ``keep`` is high, when ``other`` is 0; else ``other``."""
+    return (operand & keep.replicate(16) | other)[:16].as_signed()
 
 
 class TransformPair(wiring.Component):
     """Two multipliers and an adder, shared by the operations of lanes 2i and 2i + 1.
 
     Ports:
-        ``rope``: the result is element ``odd`` of the rotated pair (``x``, ``y``) with cosine
-        ``table_0`` and sine ``table_1``, rounded to an integer.
-        ``square``: the result is the sum of the squares of ``normalized_0`` and ``normalized_1``.
-        Neither: the result is ``silu`` times ``table_1`` if ``odd``, else times ``table_0``.
-        ``result``: signed, LATENCY cycles later (RoPE: below 2**17, SwiGLU: below 2**30, squares:
-        below 2**31). ``rope`` and ``square`` are held while operands are on their way.
+        ``x``, ``y``, ``table_0``, ``table_1``: operands. The result is ``x * table_0`` plus or, with
+        ``subtract``, minus ``y * table_1``; with ``rope`` it is rounded to an integer.
+        ``swiglu``: the result is ``silu(x)`` times ``table_0``, which comes SiluLane.LATENCY cycles
+        after ``x``. The second multiplier interpolates meanwhile.
+        ``result``: signed, LATENCY cycles after ``table_0`` (RoPE: below 2**17, SwiGLU: below
+        2**30, squares: below 2**31). ``rope`` and ``swiglu`` are held from two cycles before the
+        first operands on, while operands are on their way; ``subtract`` only with ``rope``.
     Throughput: 1 per cycle, so that a pair takes two cycles of RoPE or SwiGLU.
     Numerics: docs/numerics.md, sections 5 to 7.
     """
@@ -24,45 +32,43 @@ class TransformPair(wiring.Component):
     LATENCY = 2
 
     rope: In(1)
-    square: In(1)
-    odd: In(1)
+    swiglu: In(1)
+    subtract: In(1)
     x: In(signed(16))
     y: In(signed(16))
     table_0: In(signed(16))
     table_1: In(signed(16))
-    silu: In(signed(16))
-    normalized_0: In(signed(16))
-    normalized_1: In(signed(16))
     result: Out(signed(32))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a, b, c, d = (Signal(signed(16), name=name) for name in ("a", "b", "c", "d"))
-        with m.If(self.square):
-            m.d.comb += [a.eq(self.normalized_0), b.eq(self.normalized_0),
-                         c.eq(self.normalized_1), d.eq(self.normalized_1)]
-        with m.Elif(self.rope):
-            m.d.comb += [a.eq(Mux(self.odd, self.y, self.x)), b.eq(self.table_0),
-                         c.eq(Mux(self.odd, self.x, self.y)), d.eq(self.table_1)]
-        with m.Else():
-            m.d.comb += [a.eq(self.silu), b.eq(Mux(self.odd, self.table_1, self.table_0)),
-                         c.eq(0), d.eq(self.table_1)]
-
+        m.submodules.silu = silu = SiluLane()
+        # The flags drive many gates: copies of their own, and for each multiplier one.
+        rope, swiglu = Signal(reset_less=True), Signal(reset_less=True)
+        no_swiglu = Signal(reset_less=True)
         left = Signal(signed(32), reset_less=True)
         right = Signal(signed(32), reset_less=True)
-        subtract = Signal()
-        m.d.sync += [left.eq(a * b), right.eq(c * d), subtract.eq(self.rope & ~self.odd)]
-
-        addend = right.as_unsigned() ^ subtract.replicate(32)
-        total = Signal(signed(34))
-        result = Signal(signed(32), reset_less=True)
-        # left - right is left + ~right + 1, with the 1 as a bit below both.
-        m.d.comb += [
-            total.eq((Cat(subtract, left).as_signed()
-                      + Cat(subtract, addend).as_signed()) >> 1),
-            self.result.eq(result),
+        subtract = Signal(reset_less=True)
+        m.d.comb += [silu.gate.eq(self.x), silu.enable.eq(swiglu), silu.product.eq(right)]
+        m.d.sync += [
+            rope.eq(self.rope), swiglu.eq(self.swiglu), no_swiglu.eq(~self.swiglu),
+            subtract.eq(self.subtract),
+            left.eq(_either(self.x, no_swiglu, silu.silu) * self.table_0),
+            right.eq(_either(self.y, no_swiglu, silu.distance)
+                     * _either(self.table_1, no_swiglu, silu.step)),
         ]
-        # round_shift(total, 14) is ((total >> 13) + 1) >> 1.
-        m.d.sync += result.eq(
-            Mux(self.rope, ((total >> (ROPE_FRACTION_BITS - 1)) + 1) >> 1, total))
+
+        # left - right is left + ~right + 1, with the 1 as a bit below both. RoPE's rounding adds a
+        # half of the result's unit: a row of its own there, made room for by adding the upper bits
+        # without their carries first.
+        half = ROPE_FRACTION_BITS - 1
+        addend = Mux(swiglu, 0, right.as_unsigned() ^ subtract.replicate(32))
+        upper, upper_addend = (Cat(value, value[-1])[half:] for value in (left, addend))
+        total = Signal(signed(33))
+        m.d.comb += total.eq((
+            Cat(subtract, left[:half], upper ^ upper_addend).as_signed()
+            + Cat(subtract, addend[:half], rope, (upper & upper_addend)[:-1]).as_signed()) >> 1)
+        result = Signal(signed(32), reset_less=True)
+        m.d.comb += self.result.eq(result)
+        m.d.sync += result.eq(Mux(rope, total >> ROPE_FRACTION_BITS, total))
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
-from hw.vector.tables import RECIPROCAL, RECIPROCAL_BITS, look_up
+from hw.vector.tables import RECIPROCAL_DIGITS, look_up, reciprocal_code, reciprocal_layout
 
 MAGNITUDE_BITS = 31
 KEY_E_MIN = 5
@@ -33,7 +33,7 @@ class VectorScale(wiring.Component):
     key: In(1)
     shift: Out(5)
     m: Out(5)
-    reciprocal: Out(RECIPROCAL_BITS)
+    reciprocal: Out(reciprocal_layout())
     row_scale: Out(row_scale_layout())
     key_multiplier: Out(16)
 
@@ -57,7 +57,8 @@ class VectorScale(wiring.Component):
         ]
         m.d.sync += [
             self.m.eq(index + 9),
-            self.reciprocal.eq(look_up(m, RECIPROCAL, index, "reciprocal_entry")),
+            self.reciprocal.eq(look_up(m, [reciprocal_code(digits) for digits in RECIPROCAL_DIGITS],
+                                       index, "reciprocal_entry")),
         ]
 
         exponent = Signal(6)  # e

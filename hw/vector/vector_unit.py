@@ -1,23 +1,18 @@
 """The vector unit: everything between two matrix products, ``lanes`` elements per cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.control.isa import Fault, Opcode, vector_command_layout
-from hw.vector.address_walker import ADDRESS_BITS, AddressWalker
+from hw.vector.address_walker import AddressWalker, advance, narrow
 from hw.vector.beat_issuer import BeatIssuer, beat_layout
 from hw.vector.datapath import ISSUED_BEATS, VectorDatapath, delay_beats
 from hw.vector.probability_sum import ProbabilitySum
 from hw.vector.schedule import NORM_SPACING, norm_done_delay, segment_beats
 
-#: Holds slot + 126 strides + 126, of 12 bits each.
-_SLOT_BITS = 20
 _POSITION_BITS = 15
-#: Descriptors that stay in use during a command.
-_HELD = ("beats", "src_row_stride", "src_segment_stride", "src_up", "dst_row_stride",
-         "dst_segment_stride", "row_scale_stride", "key_scale", "key_scale_stride")
 
 
 def _address_bits(words: int) -> int:
@@ -30,9 +25,9 @@ class VectorUnit(wiring.Component):
     Ports:
         ``command``: accepted while no command is under way and no fault stopped the unit.
         ``busy``: a command is under way, or a row scale of NORM is still to be written.
-        ``done``: high for one cycle per command, in the cycle of its last write or later; only
-        NORM's last row scale may be written up to ``config.steps + 4`` cycles after it (the
-        array's own latency covers it).
+        ``done``: high for one cycle per command, in the cycle before its last write or later; only
+        NORM's last row scale may be written up to ``config.steps + LATE_SCALE`` cycles after it
+        (the array's own latency covers it).
         ``epsilon``: of NORM, held during a command.
         ``result_*``, ``residual_*``, ``maximum_*``, ``rope_*``: reads, with data one cycle later.
         ``activation_*``, ``multiplier_*``, ``row_scale_*``: writes.
@@ -73,6 +68,14 @@ class VectorUnit(wiring.Component):
         m = Module()
         m.submodules.datapath = datapath = VectorDatapath(self.config)
         self._datapath, self._operation = datapath, datapath.operation
+        config = self.config
+        #: Bits of an address within each memory; one more says that it is beyond.
+        self._bits = {
+            "source": _address_bits(max(config.result_beats, config.residual_beats)),
+            "activation": _address_bits(config.activation_words * config.row_beats),
+            "slot": _address_bits(config.row_slots), "rope": _address_bits(config.rope_beats),
+            "multiplier": _address_bits(config.multiplier_beats),
+        }
         self._faults: list[tuple[Value, Fault]] = []
         self._stopped = Signal()
         self._accept(m)
@@ -93,8 +96,17 @@ class VectorUnit(wiring.Component):
             self._start.eq(self.command.valid & self.command.ready),
         ]
         layout = payload.shape()
-        self._held = {name: Signal(layout[name].shape, name=name, reset_less=True)
-                      for name in _HELD}
+        # Descriptors that stay in use during a command, of addresses as many bits as needed.
+        bits = self._bits
+        narrowed = {
+            "beats": layout["beats"].width,
+            "src_row_stride": bits["source"], "src_segment_stride": bits["source"],
+            "src_up": bits["source"], "dst_row_stride": bits["activation"],
+            "dst_segment_stride": bits["activation"], "row_scale_stride": bits["slot"],
+            "key_scale": bits["multiplier"], "key_scale_stride": bits["multiplier"],
+        }
+        self._held = {name: Signal(size + 1, name=name, reset_less=True)
+                      for name, size in narrowed.items()}
         opcode = payload.opcode
         rope = (opcode == Opcode.ROPE_QUERY) | (opcode == Opcode.ROPE_KEY)
         swiglu = opcode == Opcode.SWIGLU
@@ -102,7 +114,9 @@ class VectorUnit(wiring.Component):
         with m.If(self._start):
             m.d.sync += [
                 self._active.eq(1),
-                *(register.eq(payload[name]) for name, register in self._held.items()),
+                *(register.eq(narrow(payload[name], size))
+                  for (name, register), size in zip(self._held.items(), narrowed.values(),
+                                                    strict=True)),
                 operation.norm.eq(opcode == Opcode.NORM), operation.rope.eq(rope),
                 operation.key.eq(opcode == Opcode.ROPE_KEY),
                 operation.softmax.eq(opcode == Opcode.SOFTMAX), operation.swiglu.eq(swiglu),
@@ -151,20 +165,21 @@ class VectorUnit(wiring.Component):
         """Request source beats, magnitudes or maxima, and RoPE table beats."""
         config, operation, issued, held = self.config, self._operation, self._issued, self._held
         payload = self.command.payload
-        m.submodules.source = source = AddressWalker()
+        bits = self._bits["source"]
+        m.submodules.source = source = AddressWalker(bits)
         m.d.comb += [
-            source.start.eq(self._start), source.base.eq(payload.src),
+            source.start.eq(self._start), source.base.eq(narrow(payload.src, bits)),
             source.row_stride.eq(held["src_row_stride"]),
             source.segment_stride.eq(held["src_segment_stride"]),
             # NORM reads a cycle after issue, and RoPE and SWIGLU have two cycles.
             source.beat.eq(Mux(operation.softmax, issued[0].as_value(), issued[1].as_value())),
         ]
         # SWIGLU reads the beat of up three cycles after the gate's, when the port is free.
-        up_address = Signal(ADDRESS_BITS + 1, reset_less=True)
+        up_address = Signal(bits + 1, reset_less=True)
         with m.If(source.beat.valid):
-            m.d.sync += up_address.eq(source.address + held["src_up"])
+            m.d.sync += up_address.eq(advance(source.address, held["src_up"]))
         up = operation.swiglu & issued[3].valid
-        result_address = Signal(ADDRESS_BITS + 1)
+        result_address = Signal(bits + 1)
         m.d.comb += [
             result_address.eq(Mux(up, up_address, source.address)),
             self.result_address.eq(result_address),
@@ -177,26 +192,28 @@ class VectorUnit(wiring.Component):
                 Fault.RESIDUAL_ADDRESS)),
         ]
 
-        maximum = Signal(_SLOT_BITS, reset_less=True)
+        maximum = Signal(self._bits["slot"] + 1, reset_less=True)
         read_maximum = issued[0].valid & issued[0].first & (operation.norm | operation.softmax)
         with m.If(self._start):
-            m.d.sync += maximum.eq(payload.maximum)
+            m.d.sync += maximum.eq(narrow(payload.maximum, self._bits["slot"]))
         with m.Elif(read_maximum):
-            m.d.sync += maximum.eq(maximum + 1)
+            m.d.sync += maximum.eq(advance(maximum, Const(1)))
         m.d.comb += [
             self.maximum_address.eq(maximum),
             self.maximum_enable.eq(
                 self._request(m, read_maximum, maximum, config.row_slots, Fault.ROW_SLOT)),
         ]
 
-        table = Signal(ADDRESS_BITS, reset_less=True)
-        table_row = Signal(ADDRESS_BITS, reset_less=True)
+        bits = self._bits["rope"]
+        table = Signal(bits + 1, reset_less=True)
+        table_row = Signal(bits + 1, reset_less=True)
         read_table = issued[0].valid & operation.rope
-        next_row = Mux(issued[0].row_end, table_row + held["beats"], table_row)
+        next_row = Mux(issued[0].row_end, advance(table_row, held["beats"]), table_row)
         with m.If(self._start):
-            m.d.sync += [table.eq(payload.table), table_row.eq(payload.table)]
+            m.d.sync += [table.eq(narrow(payload.table, bits)),
+                         table_row.eq(narrow(payload.table, bits))]
         with m.Elif(read_table):
-            m.d.sync += table.eq(table + 1)
+            m.d.sync += table.eq(advance(table, Const(1)))
             with m.If(issued[0].last):
                 m.d.sync += [table.eq(next_row), table_row.eq(next_row)]
         m.d.comb += [
@@ -206,23 +223,32 @@ class VectorUnit(wiring.Component):
         ]
 
     def _write_activations(self, m: Module) -> None:
-        config, held, written = self.config, self._held, self._datapath.written
-        m.submodules.destination = destination = AddressWalker()
+        """Check a beat's address two cycles before its bytes are there, and write it then."""
+        config, held, writing = self.config, self._held, self._datapath.writing
+        bits = self._bits["activation"]
+        m.submodules.destination = destination = AddressWalker(bits)
         part_bits = _address_bits(config.row_beats)
-        part = destination.address[:part_bits]
-        write = self._request(
-            m, written.valid, destination.address, config.activation_words * config.row_beats,
+        self._writing = self._request(
+            m, writing.valid, destination.address, config.activation_words * config.row_beats,
             Fault.ACTIVATION_ADDRESS)
+        checked = Signal(len(self.activation_address) + part_bits, reset_less=True)
+        checked_valid = Signal()
+        mask = Signal(config.row_beats, name="held_mask")
+        m.d.sync += [
+            checked.eq(destination.address), checked_valid.eq(self._writing),
+            self.activation_address.eq(checked >> part_bits),
+            mask.eq(checked_valid << checked[:part_bits]),
+        ]
+        self._write_pending = mask.any()
         m.d.comb += [
-            destination.start.eq(self._start), destination.base.eq(self.command.payload.dst),
+            destination.start.eq(self._start),
+            destination.base.eq(narrow(self.command.payload.dst, bits)),
             destination.row_stride.eq(held["dst_row_stride"]),
             destination.segment_stride.eq(held["dst_segment_stride"]),
-            destination.beat.eq(written),
-            self.activation_address.eq(destination.address >> part_bits),
-            self.activation_mask.eq(write << part),
+            destination.beat.eq(writing),
+            self.activation_mask.eq(mask & (~self._stopped).replicate(config.row_beats)),
             self.activation_data.eq(self._datapath.q.replicate(config.row_beats)),
         ]
-        self._written = write
 
     def _write_scales(self, m: Module) -> None:
         """Write row scales and key multipliers; count positions and slots for them."""
@@ -232,12 +258,12 @@ class VectorUnit(wiring.Component):
         lane_bits = _address_bits(config.lanes)
         probabilities = Signal(beat_layout())
         m.d.comb += [
-            probabilities.eq(datapath.written),
-            probabilities.valid.eq(operation.softmax & datapath.written.valid),
+            probabilities.eq(datapath.writing),
+            probabilities.valid.eq(operation.softmax & datapath.writing.valid),
         ]
-        after = delay_beats(m, probabilities, ProbabilitySum.LATENCY + 1, stopped, "probabilities")
-        summed = after[ProbabilitySum.LATENCY]
-        self._scale_written = after[-1]
+        # A row scale is written one cycle after it is there, and its slot stepped two before.
+        summed = delay_beats(m, probabilities, ProbabilitySum.LATENCY + 1, stopped,
+                             "probabilities")[-1]
 
         # One step per segment, in the cycle in which its slot is needed.
         step = Signal(beat_layout(), name="scale_step")
@@ -248,36 +274,44 @@ class VectorUnit(wiring.Component):
         with m.Else():
             m.d.comb += step.eq(datapath.scaled)
 
-        slot = Signal(_SLOT_BITS, reset_less=True)
-        slot_row = Signal(_SLOT_BITS, reset_less=True)
-        next_slot_row = slot_row + held["row_scale_stride"]
+        bits = self._bits["slot"]
+        slot = Signal(bits + 1, reset_less=True)
+        slot_row = Signal(bits + 1, reset_less=True)
+        next_slot_row = advance(slot_row, held["row_scale_stride"])
         with m.If(self._start):
-            m.d.sync += [slot.eq(payload.row_scale), slot_row.eq(payload.row_scale)]
+            m.d.sync += [slot.eq(narrow(payload.row_scale, bits)),
+                         slot_row.eq(narrow(payload.row_scale, bits))]
         with m.Elif(step.valid):
-            m.d.sync += slot.eq(slot + 1)
+            m.d.sync += slot.eq(advance(slot, Const(1)))
             with m.If(step.row_end):
                 m.d.sync += [slot.eq(next_slot_row), slot_row.eq(next_slot_row)]
         in_slots = self._request(
             m, step.valid & ~operation.key, slot, config.row_slots, Fault.ROW_SLOT)
 
-        # NORM's slot waits for the root: first for its start, then for its end.
+        # SOFTMAX's slot waits for the inverse of the sum; NORM's for the root: first for its start,
+        # then for its end.
         slot_bits = len(self.row_scale_address)
         next_slot = Signal(slot_bits, reset_less=True)
         root_slot = Signal(slot_bits, reset_less=True)
+        inverted = Signal()
         with m.If(in_slots):
             m.d.sync += next_slot.eq(slot)
         with m.If(datapath.root_start):
             m.d.sync += root_slot.eq(next_slot)
-        m.d.sync += self.row_scale_enable.eq(0)
+        m.d.sync += [
+            self.row_scale_enable.eq(0), inverted.eq(in_slots & operation.softmax),
+        ]
         with m.If(datapath.root_done):
             m.d.sync += [self.row_scale_enable.eq(~stopped), self.row_scale_address.eq(root_slot),
                          self.row_scale_data.eq(datapath.root_scale)]
-        with m.Elif(in_slots & ~operation.norm):
-            m.d.sync += [
-                self.row_scale_enable.eq(1), self.row_scale_address.eq(slot),
-                self.row_scale_data.eq(Mux(operation.softmax, datapath.softmax_scale.as_value(),
-                                           datapath.row_scale.as_value())),
-            ]
+        with m.Elif(inverted):
+            m.d.sync += [self.row_scale_enable.eq(~stopped), self.row_scale_address.eq(next_slot),
+                         self.row_scale_data.eq(datapath.softmax_scale)]
+        with m.Elif(in_slots & (operation.rope | operation.swiglu)):
+            m.d.sync += [self.row_scale_enable.eq(1), self.row_scale_address.eq(slot),
+                         self.row_scale_data.eq(datapath.row_scale)]
+        self._scaling = step
+        self._scaling_valid = in_slots
 
         position = Signal(_POSITION_BITS, reset_less=True)
         left = Signal(signed(_POSITION_BITS + 1), reset_less=True)
@@ -296,16 +330,17 @@ class VectorUnit(wiring.Component):
                     m.d.sync += left.eq(Mux(scores.row_end, next_position, position))
         m.d.comb += datapath.visible_left.eq(left)
 
-        key_segment = Signal(ADDRESS_BITS, reset_less=True)
-        key_address = Signal(ADDRESS_BITS + 1)
-        m.d.comb += key_address.eq(key_segment + (position >> lane_bits))
+        bits = self._bits["multiplier"]
+        key_segment = Signal(bits + 1, reset_less=True)
+        key_address = Signal(bits + 1)
+        m.d.comb += key_address.eq(advance(key_segment, position[lane_bits:]))
         write_key = self._request(m, step.valid & operation.key, key_address,
                                   config.multiplier_beats, Fault.MULTIPLIER_ADDRESS)
         with m.If(self._start):
-            m.d.sync += key_segment.eq(payload.key_scale)
+            m.d.sync += key_segment.eq(narrow(payload.key_scale, bits))
         with m.Elif(step.valid):
             m.d.sync += key_segment.eq(
-                Mux(step.row_end, held["key_scale"], key_segment + held["key_scale_stride"]))
+                Mux(step.row_end, held["key_scale"], advance(key_segment, held["key_scale_stride"])))
         key_multiplier = Signal(16, reset_less=True)
         m.d.sync += [
             self.multiplier_mask.eq(write_key << position[:lane_bits]),
@@ -318,16 +353,16 @@ class VectorUnit(wiring.Component):
         """Tell the end of a command, or the fault that keeps it from coming."""
         operation, datapath = self._operation, self._datapath
         last = Signal(beat_layout(), name="norm_written")
-        m.d.comb += [last.eq(datapath.written), last.valid.eq(operation.norm & self._written)]
+        m.d.comb += [last.eq(datapath.writing), last.valid.eq(operation.norm & self._writing)]
         norm_last = delay_beats(
             m, last, norm_done_delay(self.config), self._stopped, "norm_written")[-1]
-        end = Mux(operation.softmax, self._scale_written.valid & self._scale_written.final,
+        end = Mux(operation.softmax, self._scaling_valid & self._scaling.final,
                   Mux(operation.norm, norm_last.valid & norm_last.final,
-                      self._written & datapath.written.final))
-        m.d.comb += [
-            self.done.eq(self._active & end & ~self._stopped),
-            self.busy.eq(self._active | datapath.root_busy | self.row_scale_enable),
-        ]
+                      self._writing & datapath.writing.final))
+        raised_now = Cat(raised for raised, _ in self._faults).any()
+        m.d.sync += self.done.eq(self._active & end & ~self._stopped & ~raised_now)
+        m.d.comb += self.busy.eq(
+            self._active | self._write_pending | datapath.root_busy | self.row_scale_enable)
         for raised, fault in self._faults:
             with m.If(raised & ~self._stopped):
                 m.d.sync += [self.fault.eq(fault), self._stopped.eq(1)]
