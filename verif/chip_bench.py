@@ -1,9 +1,11 @@
 """What every chip-level bench needs: clock, reset, registers, memories by the back door."""
 
 from collections.abc import Iterable, Sequence
+from random import Random
 from typing import Any
 
 import numpy as np
+from amaranth.lib.wiring import In
 from cocotb.clock import Clock
 from cocotb.triggers import First, RisingEdge, Timer
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from compiler.image import ChipImage
 from hw.config import ChipletConfig
 from hw.control.isa import Fault
+from hw.host.host_bridge import bus_members
 from hw.host.registers import COUNTERS
 from hw.memory.adapter import tiling
 from hw.memory.shapes import bank_shape, memory_shapes
@@ -36,6 +39,22 @@ class ChipBench:
             MemoryHandle(dut, tiling(bank_shape(config), macro), (
                 "core", "matrix_unit", "array", f"step_{r // per_step}", f"bank_{r % per_step}"))
             for r in range(config.rows)]
+
+    def settle(self) -> None:
+        """For simulators with X: drive every input, put random words into the memories.
+
+        As X they would show what is no fault: a simulator takes 0 times X for X, and the array
+        multiplies padding that nobody wrote by weights of 0.
+        """
+        for name, member in bus_members().items():
+            if member.flow is In:
+                getattr(self.dut, name).value = 0
+        random = Random(1)
+        shapes = memory_shapes(self.config)
+        for memory, shape in [*((self.memories[name], shape) for name, shape in shapes.items()),
+                              *((bank, bank_shape(self.config)) for bank in self.banks)]:
+            for word in range(shape.words):
+                memory.write(word, random.getrandbits(shape.bits))
 
     async def start_clock(self) -> None:
         """Start the simulator's clock and reset the chip."""

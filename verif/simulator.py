@@ -114,12 +114,14 @@ def build(
     """
     prepare_environment()
     emitted = emit(component, name, memory_macro, async_reset=async_reset)
-    return build_emitted(component, emitted, name, public=public, inferable=inferable)
+    return build_emitted(component, emitted, name, public=public, inferable=inferable,
+                         netlist=netlist)
 
 
 def build_emitted(
     component: wiring.Component, emitted: EmittedVerilog, name: str, *, public: Sequence[str] = (),
     inferable: bool = False,
+    netlist: Callable[[EmittedVerilog], EmittedVerilog] | None = None,
 ) -> Simulation:
     """Compile the text that was made of ``component``, with module ``name`` at the top."""
     prepare_environment()

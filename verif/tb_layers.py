@@ -50,7 +50,11 @@ async def layers(dut) -> None:
     for point in image.points:
         points.setdefault(point.pc, []).append(point)
 
+    if job.get("settle"):
+        bench.settle()
     await bench.start_clock()
+    if job.get("settle"):
+        bench.fill(image)
     bench.write_tokens(0, prompt)
     await bench.configure({"PROMPT_LENGTH": len(prompt), "TOKEN_LIMIT": count,
                            "EPSILON": image.registers["epsilon"], "IRQ_ENABLE": 0b1011})

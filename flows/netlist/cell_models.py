@@ -1,7 +1,7 @@
 """Verilog models of a library's cells, made from the Liberty file: for simulation and for proofs.
 
 A gate is an ``assign`` of its function; a flip-flop an ``always`` block at its clock, and at its
-asynchronous clear and preset where it has these. It has no initial value. There are no delays.
+asynchronous clear and preset where it has these. It starts unknown, or random. There are no delays.
 """
 
 import re
@@ -82,24 +82,27 @@ def expression(text: str) -> str:
     return _Expression(text).verilog()
 
 
-def cell_models(liberty: Path, names: Iterable[str]) -> str:
-    """Return the modules of some cells of a Liberty file; latches and three-state cells have none."""
+def cell_models(liberty: Path, names: Iterable[str], *, random_start: bool = False) -> str:
+    """Return the modules of some cells of a Liberty file; latches and three-state cells have none.
+
+    ``random_start``: flip-flops start with random values, the same in each run.
+    """
     cells = {group.name: group for group in parse(liberty.read_text(errors="replace")).all("cell")}
     wanted = sorted(set(names))
     for name in wanted:
         if name not in cells:
             raise NoModelError(f"{liberty.name} has no cell {name}")
-    return "\n".join(_model(cells[name]) for name in wanted)
+    return "\n".join(_model(cells[name], random_start) for name in wanted)
 
 
-def _model(cell: Group) -> str:
+def _model(cell: Group, random_start: bool) -> str:
     for kind in ("latch", "statetable", "ff_bank", "latch_bank"):
         if cell.first(kind):
             raise NoModelError(f"cell {cell.name} is a {kind}: there is no model of it")
     ports, body = [], []
     flip_flop = cell.first("ff")
     if flip_flop:
-        body += _flip_flop(flip_flop)
+        body += _flip_flop(flip_flop, random_start)
     for pin in cell.all("pin"):
         is_output = pin.attributes.get("direction") == "output"
         if not is_output and pin.attributes.get("direction") != "input":
@@ -115,12 +118,14 @@ def _model(cell: Group) -> str:
     return "\n".join([f"module {cell.name} ({', '.join(ports)});", *body, "endmodule", ""])
 
 
-def _flip_flop(group: Group) -> list[str]:
+def _flip_flop(group: Group, random_start: bool) -> list[str]:
     state, inverse = (*group.arguments, "")[:2]
     attributes = group.attributes
     clock = expression(attributes["clocked_on"])
     falling = clock.startswith("~") and re.fullmatch(r"\w+", clock[1:])
     lines = [f"  reg {state};"] + ([f"  wire {inverse} = ~{state};"] if inverse else [])
+    if random_start:
+        lines.append(f"  initial {state} = $urandom;")
     if not falling and not re.fullmatch(r"\w+", clock):
         lines.append(f"  wire {state}_clock = {clock};")
         clock = f"{state}_clock"

@@ -61,8 +61,13 @@ class GateLevel:
         return cell_models(self.library.path, self.cell_kinds)
 
     def verilog(self) -> EmittedVerilog:
-        """Return netlist and cells in place of the logic; the memories stay as they were."""
-        return replace(self.emitted, logic=verilog(self.netlist) + "\n" + self.models)
+        """Return netlist and cells in place of the logic; the memories stay as they were.
+
+        Flip-flops start with random values: X would spread through gates that hide it, such as the
+        AND of a signal and its complement.
+        """
+        models = cell_models(self.library.path, self.cell_kinds, random_start=True)
+        return replace(self.emitted, logic=verilog(self.netlist) + "\n" + models)
 
     def instance_path(self, names: Iterable[str]) -> list[str]:
         """Return the instance names in the netlist that lead to an instance of the RTL."""

@@ -88,7 +88,8 @@ class BoothProduct(wiring.Component):
     Ports: ``a``, ``factor`` (:func:`as_factor` of the number); ``high`` + ``low`` is the product,
     modulo its width. Combinational.
     Numerics: each digit takes ``a`` times -2, -1, 0, 1 or 2; one more row is the half range that
-    the digits leave out. ``hard``: a multiplication for a DSP block instead, ``low`` is 0.
+    the digits leave out. ``hard``: two multiplications for DSP blocks instead, by half of
+    the number each.
     """
 
     def __init__(self, a_bits: int, b_bits: int, *, hard: bool = False) -> None:
@@ -101,7 +102,9 @@ class BoothProduct(wiring.Component):
         m = Module()
         a_bits, b_bits = len(self.a), self.width - len(self.a)
         if self.hard:
-            m.d.comb += self.high.eq(self.a * self.factor)
+            half = b_bits // 2
+            m.d.comb += [self.low.eq(self.a * self.factor[:half]),
+                         self.high.eq((self.a * self.factor[half:]) << half)]
             return m
         digits = data.View(ArrayLayout(digit_layout(), b_bits // 2), self.factor)
         columns = Columns(m, self.width)

@@ -237,7 +237,7 @@ class VectorUnit(wiring.Component):
         m.d.sync += [
             checked.eq(destination.address), checked_valid.eq(self._writing),
             self.activation_address.eq(checked >> part_bits),
-            mask.eq(checked_valid << checked[:part_bits]),
+            mask.eq(Mux(checked_valid, Const(1) << checked[:part_bits], 0)),
         ]
         self._write_pending = mask.any()
         m.d.comb += [
@@ -343,7 +343,7 @@ class VectorUnit(wiring.Component):
                 Mux(step.row_end, held["key_scale"], advance(key_segment, held["key_scale_stride"])))
         key_multiplier = Signal(16, reset_less=True)
         m.d.sync += [
-            self.multiplier_mask.eq(write_key << position[:lane_bits]),
+            self.multiplier_mask.eq(Mux(write_key, Const(1) << position[:lane_bits], 0)),
             self.multiplier_address.eq(key_address),
             key_multiplier.eq(datapath.key_multiplier),
         ]
