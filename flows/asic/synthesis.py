@@ -29,14 +29,17 @@ _SIZE = "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p"
 # Area-oriented mapping. `dc2` makes ripple-carry adders of the prefix adders that Yosys builds.
 _LEAST = _CLEAN + "dc2; strash; dch; amap -m -Q 1; " + _SIZE
 _SMALL = _CLEAN + "strash; dch; amap -m -Q 1; " + _SIZE
+_EVEN = _CLEAN + "strash; dch; amap -m -Q 2; " + _SIZE
 _MIDDLE = _CLEAN + "strash; dch; amap -m -Q 3; " + _SIZE
 # Delay-oriented mapping.
-_FAST = (_CLEAN + "dretime; strash; &get -n; &dch -f; &nf -D {D}; &put; buffer; upsize -D {D}; "
-         "dnsize -D {D}; stime -p")
-#: ABC scripts, and the share of the logic's time that each is given.
+_FIT = "buffer; upsize -D {D}; dnsize -D {D}; stime -p"
+_QUICK = _CLEAN + "strash; dch; &get -n; &dch -f; &nf -R 10 -F 5 -D {D}; &put; " + _FIT
+_FAST = _CLEAN + "dretime; strash; &get -n; &dch -f; &nf -D {D}; &put; " + _FIT
+#: ABC scripts, and the share of the logic's time that each is given: the first sizes gates for the
+#: whole period.
 SCRIPTS: dict[str, tuple[str, float]] = {
-    "least": (_LEAST, 1.0), "small": (_SMALL, 1.0), "middle": (_MIDDLE, 0.75),
-    "fast": (_FAST, 1.0),
+    "least": (_LEAST, 1.15), "small": (_SMALL, 1.0), "even": (_EVEN, 0.9),
+    "middle": (_MIDDLE, 0.75), "quick": (_QUICK, 1.0), "fast": (_FAST, 1.0),
 }
 #: A larger netlist must be faster by this factor to be of use.
 LEAST_GAIN = 0.99
