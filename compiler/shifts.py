@@ -46,26 +46,23 @@ class ShiftTable:
 
     def value(self, name: str) -> int | Expression:
         """Return what the shift descriptor must be set to."""
-        values = {shifts[name] for shifts in self._shifts}
-        if len(values) == 1:
-            return values.pop()
+        if len(self._shifts) == 1:
+            return self._shifts[0][name]
         place = NAMES.index(name)
         return Expression(REGISTERS[place // PER_REGISTER], amount=BITS * (place % PER_REGISTER))
 
     def emit(self, e: Emitter) -> None:
-        """Load the registers of the layer whose bank word is in r5, if layers differ.
+        """Load the registers of the layer whose bank word is in r5, if there are several layers.
 
-        Later layers overwrite earlier ones' values; whoever reaches its own layer is done.
+        Later layers overwrite earlier ones' values; whoever reaches its own layer is done. Values
+        that two layers share are loaded again: so the cycles do not depend on them.
         """
-        if all(isinstance(self.value(name), int) for name in NAMES):
+        if len(self._packed) == 1:
             return
         done = e.program.label()
         for layer, packed in enumerate(self._packed):
-            if layer and packed != self._packed[layer - 1]:
+            if layer:
                 e.program.skip(done, "LESS", "r5", imm=self._placement.bank_base(layer))
-            for name, value, before in zip(
-                REGISTERS, packed, self._packed[layer - 1] if layer else (None,) * 3, strict=True
-            ):
-                if value != before:
-                    e.scalar(Opcode.SET, name, imm=value)
+            for name, value in zip(REGISTERS, packed, strict=True):
+                e.scalar(Opcode.SET, name, imm=value)
         e.program.place(done)

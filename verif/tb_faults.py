@@ -14,6 +14,12 @@ from verif.chip_bench import ChipBench
 
 _FINE = "".join(f"SET {name}, r0, r0, 1\n" for name in (
     "m.rows", "m.subrows", "m.n_tiles", "m.k_tiles", "v.rows", "v.segments", "v.beats"))
+# No register has a defined value after a reset.
+_FINE += "".join(f"SET {name}, r0, r0, 0\n" for name in (
+    "m.weight", "m.x", "m.dst", "m.scale", "m.row_scale", "m.maximum", "v.src", "v.dst",
+    "v.maximum"))
+#: Where the command is, after these and one more SET.
+_COMMAND = _FINE.count("\n") + 1
 _MATMUL = "MATMUL signal=1, destination=RESULT\nSYNC 1, 0\nHALT ALWAYS, r0, r0, 0\n"
 _NORM = "NORM signal=1\nSYNC 1, 0\nHALT ALWAYS, r0, r0, 0\n"
 
@@ -24,14 +30,14 @@ CASES: list[tuple[str, str, Fault, int]] = [
     ("END without LOOP", "END\n", Fault.LOOP, 0),
     ("loops too deep", "SET r1, r0, r0, 2\n" + "LOOP r1, X\n" * 7 + "X:\nEND\n", Fault.LOOP, 7),
     ("no rows", "MATMUL signal=1, destination=RESULT\n", Fault.EMPTY_COMMAND, 0),
-    ("bank", _FINE + "SET m.weight, r0, r0, 1048575\n" + _MATMUL, Fault.BANK_ADDRESS, 8),
-    ("activations", _FINE + "SET m.x, r0, r0, 65535\n" + _MATMUL, Fault.ACTIVATION_ADDRESS, 8),
-    ("results", _FINE + "SET m.dst, r0, r0, 65535\n" + _MATMUL, Fault.RESULT_ADDRESS, 8),
-    ("multipliers", _FINE + "SET m.scale, r0, r0, 65535\n" + _MATMUL, Fault.MULTIPLIER_ADDRESS, 8),
-    ("row scale", _FINE + "SET m.row_scale, r0, r0, 4095\n" + _MATMUL, Fault.ROW_SLOT, 8),
-    ("residual", _FINE + "SET v.src, r0, r0, 65535\n" + _NORM, Fault.RESIDUAL_ADDRESS, 8),
+    ("bank", _FINE + "SET m.weight, r0, r0, 1048575\n" + _MATMUL, Fault.BANK_ADDRESS, _COMMAND),
+    ("activations", _FINE + "SET m.x, r0, r0, 65535\n" + _MATMUL, Fault.ACTIVATION_ADDRESS, _COMMAND),
+    ("results", _FINE + "SET m.dst, r0, r0, 65535\n" + _MATMUL, Fault.RESULT_ADDRESS, _COMMAND),
+    ("multipliers", _FINE + "SET m.scale, r0, r0, 65535\n" + _MATMUL, Fault.MULTIPLIER_ADDRESS, _COMMAND),
+    ("row scale", _FINE + "SET m.row_scale, r0, r0, 4095\n" + _MATMUL, Fault.ROW_SLOT, _COMMAND),
+    ("residual", _FINE + "SET v.src, r0, r0, 65535\n" + _NORM, Fault.RESIDUAL_ADDRESS, _COMMAND),
     ("norm's activations", _FINE + "SET v.dst, r0, r0, 65535\n" + _NORM,
-     Fault.ACTIVATION_ADDRESS, 8),
+     Fault.ACTIVATION_ADDRESS, _COMMAND),
     ("token position", "SET r1, r0, r0, 65535\nEMIT r1\n", Fault.TOKEN_ADDRESS, 1),
     ("endless loop", "SET r1, r0, r0, 16777215\nLOOP r1, X\nLOOP r1, Y\nSET r2, r0, r0, 0\nY:\n"
      "END\nX:\nEND\n", Fault.WATCHDOG, -1),
