@@ -1,7 +1,7 @@
 """From a configuration to a timed netlist: synthesis, choice of scripts, buffers, timing.
 
 Every unit starts with its smallest netlist. Where a path is longer than the multiplier's, or than
-the period, the units that it passes take a faster one, until no path is too long or nothing is left.
+the period, the units that it passes take a faster one; what has time to spare takes a smaller one.
 """
 
 import time
@@ -71,57 +71,98 @@ def implement(
     macros_file, netlist_file = out / "memories.lib", out / "netlist.v"
     macros_file.write_text(emitted.sram_liberty(config.memory_technology), encoding="utf-8")
     macros = read_cells(macros_file.read_text(encoding="utf-8")) if emitted.cells else {}
-    index = dict.fromkeys(units, 0)
+    choice = _Choice(candidates)
     best: AsicDesign | None = None
     for number in range(ROUNDS):
         progress(f"timing: round {number + 1}")
-        choice = {name: candidates[name][i] for name, i in index.items()}
-        if BARE_PE in units:  # the yardstick is made as what it is for
-            choice[BARE_PE] = _same_script(candidates[BARE_PE], choice.get(MULTIPLIER))
-        netlist = _read(choice, top, library)
+        chosen = choice.chosen()
+        netlist = _read(chosen, top, library)
         buffering = insert_buffers(netlist, library, macros)
         netlist_file.write_text(verilog(netlist), encoding="utf-8")
         timing = analyse(netlist, netlist_file, library, macros_file, out / "timing", period_ns)
-        best = AsicDesign(
+        design = AsicDesign(
             config=config, library=library, emitted=emitted, netlist=netlist,
-            netlist_file=netlist_file, macros_file=macros_file, macros=macros, choice=choice,
-            bare_pe=_read(choice, BARE_PE, library) if BARE_PE in units else None,
+            netlist_file=netlist_file, macros_file=macros_file, macros=macros, choice=chosen,
+            bare_pe=_read(chosen, BARE_PE, library) if BARE_PE in units else None,
             buffering=buffering, timing=timing,
             seconds={"synthesis": synthesized - start, "timing": time.monotonic() - synthesized})
-        faster = _faster(timing, candidates, index)
-        if not faster or number == ROUNDS - 1:
+        best = min(best or design, design, key=_rank)
+        changed = choice.change(timing)
+        log = ", ".join(f"{name}: {candidates[name][i].script}" for name, i in changed.items())
+        progress(f"timing: slack {timing.slack_ns:.2f} ns, wanted {timing.limit_ns:.2f} ns; "
+                 f"{log or 'nothing left to change'}")
+        if not changed:
             break
-        progress(f"timing: slack {timing.slack_ns:.2f} ns; faster: {', '.join(sorted(faster))}")
-        index |= faster
     assert best is not None
+    netlist_file.write_text(verilog(best.netlist), encoding="utf-8")
     return best
+
+
+def _rank(design: AsicDesign) -> tuple[float, float]:
+    """Order designs: by how much the worst path is too long, then by the area of the gates."""
+    excess = max(0.0, design.timing.limit_ns - design.timing.slack_ns)
+    counts = design.netlist.instance_counts()
+    return round(excess, 2), sum(counts[name] * c.gate_area for name, c in design.choice.items()
+                                 if name != BARE_PE)
 
 
 def _read(choice: dict[str, Candidate], top: str, library: Library) -> Netlist:
     return read_modules({name: c.netlist for name, c in choice.items()}, top, library.flip_flops)
 
 
-def _same_script(candidates: list[Candidate], other: Candidate | None) -> Candidate:
-    return next((c for c in candidates if other and c.script == other.script), candidates[0])
+class _Choice:
+    """Which candidate each unit takes, and how that changes with the timing.
 
+    First, units on paths that are too long take faster ones; when no path can be helped any more,
+    units with time to spare try smaller ones, each once.
+    """
 
-def _faster(
-    timing: Timing, candidates: dict[str, list[Candidate]], index: dict[str, int]
-) -> dict[str, int]:
-    """Return the units that are to take another candidate, and which."""
-    limit_ns = max(0.0, timing.multiplier.path.slack_ns) if timing.multiplier else 0.0
-    late = list(timing.too_long)
-    if timing.multiplier and timing.multiplier.path.slack_ns < 0:
-        late.append(timing.multiplier)
-    found: dict[str, int] = {}
-    for path in late:
-        # Every unit on the path gives the same share of its time.
-        share = 1 - (limit_ns - path.path.slack_ns) / path.path.delay_ns
-        for name in set(path.modules):
-            if path.modules.count(name) < LEAST_STAGES or index[name] + 1 == len(candidates[name]):
-                continue
-            wanted_ps = share * candidates[name][index[name]].delay_ps
-            enough = (i for i, c in enumerate(candidates[name])
-                      if i > index[name] and c.delay_ps <= wanted_ps)
-            found[name] = max(found.get(name, 0), next(enough, len(candidates[name]) - 1))
-    return found
+    def __init__(self, candidates: dict[str, list[Candidate]]) -> None:
+        self.candidates = candidates
+        self.index = dict.fromkeys(candidates, 0)
+        #: Candidates that timing has shown to be too slow, or that were tried again.
+        self.least = dict.fromkeys(candidates, 0)
+
+    def chosen(self) -> dict[str, Candidate]:
+        """Return the candidates; the yardstick is mapped as what it stands for."""
+        chosen = {name: self.candidates[name][i] for name, i in self.index.items()}
+        if BARE_PE in chosen and MULTIPLIER in chosen:
+            script = chosen[MULTIPLIER].script
+            chosen[BARE_PE] = next((c for c in self.candidates[BARE_PE] if c.script == script),
+                                   chosen[BARE_PE])
+        return chosen
+
+    def change(self, timing: Timing) -> dict[str, int]:
+        """Change the choice; return the units that changed, and their new candidates."""
+        changed = self._faster(timing) or self._smaller(timing)
+        self.index |= changed
+        return changed
+
+    def _faster(self, timing: Timing) -> dict[str, int]:
+        late = list(timing.too_long)
+        if timing.multiplier and timing.multiplier.path.slack_ns < 0:
+            late.append(timing.multiplier)
+        found: dict[str, int] = {}
+        for path in late:
+            # Every unit on the path gives the same share of its time.
+            share = 1 - (timing.limit_ns - path.path.slack_ns) / path.path.delay_ns
+            for name in set(path.modules):
+                candidates, now = self.candidates[name], self.index[name]
+                if path.modules.count(name) < LEAST_STAGES or now + 1 == len(candidates):
+                    continue
+                enough = (i for i, c in enumerate(candidates)
+                          if i > now and c.delay_ps <= share * candidates[now].delay_ps)
+                found[name] = max(found.get(name, 0), next(enough, len(candidates) - 1))
+        return found
+
+    def _smaller(self, timing: Timing) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, now in self.index.items():
+            spare_ps = 1000 * (timing.slacks_ns.get(name, 0.0) - timing.limit_ns)
+            for i in range(self.least[name], now):
+                if self.candidates[name][i].delay_ps <= (
+                        self.candidates[name][now].delay_ps + spare_ps):
+                    found[name] = i
+                    self.least[name] = i + 1
+                    break
+        return found

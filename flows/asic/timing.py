@@ -42,6 +42,13 @@ class Timing:
     multiplier: NamedPath | None
     #: Groups of paths that are longer than the multiplier's, or too long without one.
     too_long: tuple[NamedPath, ...]
+    #: The least slack of the paths that start or end in each module.
+    slacks_ns: dict[str, float]
+
+    @property
+    def limit_ns(self) -> float:
+        """The slack that no path is to be below."""
+        return max(0.0, self.multiplier.path.slack_ns) if self.multiplier else 0.0
 
     @property
     def slack_ns(self) -> float:
@@ -75,12 +82,15 @@ def _timing(
 ) -> Timing:
     groups: dict[tuple[str, str], list[Endpoint]] = {}
     blocks: dict[str, Endpoint] = {}
+    slacks: dict[str, float] = {}
     multiplier: Endpoint | None = None
     for endpoint in endpoints:
         start, end = hierarchy.show(endpoint.start), hierarchy.show(endpoint.end)
         block = hierarchy.module_of(endpoint.end)
         groups.setdefault((group_name(start), group_name(end)), []).append(endpoint)
         blocks.setdefault(block, endpoint)
+        for module in (hierarchy.module_of(endpoint.start), block):
+            slacks.setdefault(module, endpoint.slack_ns)
         if block == MULTIPLIER and end.rpartition("/")[2].startswith(PRODUCT):
             multiplier = multiplier or endpoint
     limit_ns = max(0.0, multiplier.slack_ns) if multiplier else 0.0
@@ -101,4 +111,4 @@ def _timing(
         period_ns=period_ns, worst=tuple(named(*found) for found in worst[:GROUPS]),
         blocks=tuple(named(endpoint) for endpoint in blocks.values()),
         multiplier=named(multiplier) if multiplier else None,
-        too_long=tuple(named(*found) for found in too_long))
+        too_long=tuple(named(*found) for found in too_long), slacks_ns=slacks)
