@@ -16,6 +16,10 @@ _PORT_TWICE = re.compile(
 #: What makes each combinational block run at time 0. As an initial value in the declaration it would
 #: be no event: a simulator may set it before the blocks wait for one, and Icarus does.
 _TIME_ZERO = re.compile(r"^( *)reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
+#: A bit, a name or a constant that follows itself in a concatenation.
+_REPEATED = re.compile(
+    r"(?<=[{,] )(?P<item>(?:\\\S+ |[A-Za-z_]\w*)(?:\[\d+(?::\d+)?\])?|\d+'h[0-9a-f]+)"
+    r"(?:, (?P=item)){3,}(?=,| ?\})")
 _IDENTIFIER = re.compile(r"\\\S+|(?<![\w'\\$.])[A-Za-z_][\w$]*")
 _WIRE = re.compile(r"^ *wire (?:\[\d+:0\] )?(\\\S+|[A-Za-z_][\w$]*) ?;$")
 _ASSIGN = re.compile(r"^ *assign (\\\S+|[A-Za-z_][\w$]*) +=")
@@ -24,12 +28,18 @@ _ASSIGN = re.compile(r"^ *assign (\\\S+|[A-Za-z_][\w$]*) +=")
 def compact(text: str) -> str:
     """Return Verilog without these attributes, repeated declarations, and unread wires.
 
-    Its combinational blocks run at time 0 in every simulator.
+    Its combinational blocks run at time 0 in every simulator. Replications are written as such.
     """
     text = _TIME_ZERO.sub(r"\1reg \2;\n\1initial \2= 0;", text)
+    text = _REPEATED.sub(_replication, text)
     text = _PORT_TWICE.sub(r"\1", _ATTRIBUTE.sub("", text))
     modules = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
     return "".join(_without_unread_wires(module) for module in modules)
+
+
+def _replication(match: re.Match[str]) -> str:
+    item = match["item"]
+    return f"{{{(len(match[0]) + 2) // (len(item) + 2)}{{{item}}}}}"
 
 
 def _without_unread_wires(module: str) -> str:

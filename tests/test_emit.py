@@ -118,3 +118,12 @@ def test_sram_shapes() -> None:
     model = behavioural_verilog(SramShape(words=8, bits=16, granule_bits=8, ports="1r1w"))
     assert "module tessera_sram_1r1w_8x16_g8 (" in model
     assert "input [1:0] write_mask" in model
+
+
+def test_replications_are_short() -> None:
+    """Bits that follow themselves, with names of both kinds; other bits stay as they are."""
+    text = ("module m(a);\n  assign \\$1  = { a[3], a[3], a[3], a[3], a[2], \\b , \\b , \\b , \\b  };\n"
+            "  assign \\$2  = { 1'h0, 1'h0, 1'h0, 1'h0, \\$1 [1], \\$1 [1], \\$1 [1] };\nendmodule\n")
+    got = compact(text)
+    assert "{ {4{a[3]}}, a[2], {4{\\b }} }" in got
+    assert "{ {4{1'h0}}, \\$1 [1], \\$1 [1], \\$1 [1] }" in got
