@@ -81,7 +81,8 @@ class _MatrixTimer:
         self.last_wave = -config.steps  #: cycle of the last wave at the array
         self.loads: deque[int] = deque([0] * DRAIN_WAITING, DRAIN_WAITING)
         self.finished = 0  #: the drain's last beat of the last command
-        self.finished_late = -Drain.done_latency(config)  #: of the last command that took the long way to `done`
+        #: The same of the last command that took the long way to `done`.
+        self.finished_late = -Drain.done_latency(config)
         self.done = 0
 
     def pop(self, ready: int) -> int:

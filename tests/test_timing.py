@@ -7,10 +7,13 @@ import pytest
 
 from compiler.compile import compile_model
 from compiler.image import ChipImage
-from compiler.timing import Prediction, matmul_cycles, predict
+from compiler.timing import EVENT_CYCLES, WAVE_CYCLES, Prediction, matmul_cycles, predict
 from golden.model import LlamaShape, random_weights
 from hw.config import CONFIGS
 from hw.control.isa import Destination
+from hw.matmul.drain import Drain
+from hw.matmul.systolic_array import SystolicArray
+from hw.vector.schedule import LATE_SCALE
 
 SHAPE = LlamaShape(
     dim=64, hidden=160, layers=3, heads=4, kv_heads=2, head_dim=16, vocab=96, context=128
@@ -31,6 +34,15 @@ def test_matmul_cycles() -> None:
     assert matmul_cycles(base, fields, Destination.LOGITS.value) == (240, 120)
     narrow = base.replace(lanes=4)
     assert matmul_cycles(narrow, fields | {"k_tiles": 1}, Destination.RESULT.value) == (120, 30)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_late_row_scale_is_in_time(name: str) -> None:
+    """NORM's row scale, written after its `done`, is there before the drain can ask for it."""
+    config = CONFIGS[name]
+    first_wave = EVENT_CYCLES + 1 + WAVE_CYCLES  # of a command that waits for NORM, of one wave
+    request = first_wave + SystolicArray.sums_latency(config) + Drain.FIRST_BEAT
+    assert request > config.steps + LATE_SCALE
 
 
 def tiles_per_token(position: int) -> int:

@@ -36,7 +36,8 @@ def descend(scope: Any, *names: str) -> Any:
 class MemoryHandle:
     """The words of one SRAM instance (the component ``Sram``), as Python integers.
 
-    ``path`` leads to it from ``scope``. ``tiling``: how they lie in macros; None when the memory is one array.
+    ``path`` leads to it from ``scope``. ``tiling``: how they lie in macros; None when the memory is
+    one array.
     """
 
     def __init__(self, scope: Any, tiling: Tiling | None = None,

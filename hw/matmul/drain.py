@@ -17,12 +17,10 @@ from hw.matmul.drain_lane import MANTISSA_BITS, MULTIPLIER_BITS, SHIFT_BITS, Dra
 from hw.matmul.residual_adder import ResidualAdder
 from hw.matmul.row_statistic import RowStatistic
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
-from hw.vector.sampler import Sampler
+from hw.vector.sampler import TOKEN_BITS, Sampler
 
 #: Commands in the drain, and those of which only the completion is on its way: one per cycle.
 IN_FLIGHT = 15
-#: Bits of a token's id.
-TOKEN_BITS = 17
 
 
 class Drain(wiring.Component):
@@ -32,10 +30,9 @@ class Drain(wiring.Component):
     logic stalls when it is full); ``sums``/``column_bytes`` with their valids from the array, which
     also announces each, three cycles ahead, with ``sums_soon``/``column_soon``;
     ``stored``: pulse, a store command has written; ``token``: the token being embedded and
-    ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: a beat of
-    logits and, Sampler.LEAD cycles later, ``sampler_logits``;
-    ``done``: a command has completed; ``clipped``: values saturated, two cycles
-    after they were drained; ``fault`` with ``fault_pc``.
+    ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: a beat of logits and,
+    Sampler.LEAD cycles later, ``sampler_logits``; ``done``: a command has completed; ``clipped``:
+    values saturated, two cycles after they were drained; ``fault`` with ``fault_pc``.
 
     Latency, counted from a beat: the cycle in which its multipliers and its row scale are
     requested, ``FIRST_BEAT`` cycles from its vector's valid (plus one per beat before it). Writes:
@@ -43,12 +40,13 @@ class Drain(wiring.Component):
     from its last beat, ``shortcut(config)`` less without a row maximum. That is two cycles before
     the last write, and the write is seen by a read three cycles after ``done``: a completion takes
     two cycles to start a command, so that its first read is not earlier.
-    Throughput: one beat per cycle, of logits one as often as the sampler takes it. Backpressure: none; the issue logic spaces vectors by at least
-    their beats.
+    Throughput: one beat per cycle, of logits one as often as the sampler takes it.
+    Backpressure: none; the issue logic spaces vectors by at least their beats.
 
-    NORM writes its row scale at most ``steps + 4`` cycles after its ``done``. A command that waits
-    for it starts two cycles after ``done`` and its first wave comes two more later, the vector
-    ``steps + 4`` later, so the row scale is requested at least ``steps + 6`` after ``done``.
+    NORM writes its row scale at most ``steps + LATE_SCALE`` cycles after its ``done``
+    (hw/vector/schedule.py). A command that waits for it starts two cycles after ``done`` and its
+    first wave comes two more later, the vector ``steps + 4`` later, so the row scale is requested
+    at least ``steps + 6`` after ``done`` (tests/test_timing.py holds the two together).
     """
 
     #: From a vector at ``sums_valid`` to its first beat, which comes before it.

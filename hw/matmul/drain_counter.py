@@ -65,8 +65,8 @@ class DrainCounter(wiring.Component):
 
     Ports: ``command`` stream (valid/ready); ``step``: a beat is due; ``beat`` with ``beat_valid``:
     its description, in the same cycle, unless something of it is out of range; ``token_scale``: of
-    the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes are done; ``finished``: a
-    command's last beat, or a store whose turn has come;
+    the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes
+    are done; ``finished``: a command's last beat, or a store whose turn has come;
     ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of
     range; from then on no beat is valid: nothing more is written.
     """
@@ -76,9 +76,9 @@ class DrainCounter(wiring.Component):
         super().__init__({
             "command": In(command_in_flight_layout()), "command_valid": In(1),
             "command_ready": Out(1), "step": In(1), "beat": Out(beat_layout(config)),
-            "beat_valid": Out(1), "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1), "finished": Out(1),
-            "finished_statistic": Out(1),
-            "fault": Out(Fault), "fault_pc": Out(PC_BITS),
+            "beat_valid": Out(1), "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1),
+            "finished": Out(1), "finished_statistic": Out(1), "fault": Out(Fault),
+            "fault_pc": Out(PC_BITS),
         })
 
     def elaborate(self, platform: object) -> Module:

@@ -56,10 +56,10 @@ class DrainLane(wiring.Component):
     """``round_shift(accumulator * multiplier * mantissa, shift)``, saturated to the destination.
 
     Ports: ``sums`` with ``load_sums``: this lane's accumulators of a vector, one per beat;
-    ``bytes`` with ``load_bytes``: the same of a column; ``advance``: the vector's next beat takes the
-    place of this one, not before the cycle after the load; ``multiplier`` and ``mantissa`` (:func:`as_factor` of
-    it) of a beat:
-    in the cycle before its accumulator is in place; ``shift`` two cycles after these,
+    ``bytes`` with ``load_bytes``: the same of a column; ``advance``: the vector's next beat takes
+    the place of this one, not before the cycle after the load; ``multiplier`` and ``mantissa``
+    (:func:`as_factor` of it) of a beat: in the cycle before its accumulator is in place; ``shift``
+    two cycles after these,
     ``destination`` three, and with it ``hide``: the least 16-bit number instead of the result;
     ``value`` and ``clipped`` four cycles after them, from registers.
     Latency: 4 cycles. Throughput: one beat per cycle. Backpressure: none.
@@ -75,7 +75,8 @@ class DrainLane(wiring.Component):
         super().__init__({
             "sums": In(ACCUMULATOR_BITS * config.column_beats), "load_sums": In(1),
             "bytes": In(8 * config.row_beats), "load_bytes": In(1), "advance": In(1),
-            "multiplier": In(MULTIPLIER_BITS), "mantissa": In(factor_bits(MANTISSA_BITS, hard=config.hard_multipliers)),
+            "multiplier": In(MULTIPLIER_BITS),
+            "mantissa": In(factor_bits(MANTISSA_BITS, hard=config.hard_multipliers)),
             "shift": In(SHIFT_BITS), "destination": In(Destination), "hide": In(1),
             "value": Out(signed(VALUE_BITS)), "clipped": Out(1),
         })
