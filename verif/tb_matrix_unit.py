@@ -128,6 +128,9 @@ class Bench:
         d["dst_row_stride"] = d["dst_sub_stride"] * d["subrows"] + rng.randint(0, 2)
         if destination == Destination.RESIDUAL_ADD and rng.random() < 0.5:
             d["dst_sub_stride"] = d["dst_row_stride"] = 0
+            # Beats of one address in consecutive cycles: several of the last sums are candidates.
+            if opcode == Opcode.MATMUL and rng.random() < 0.5:
+                d["n_tiles"] = d["k_tiles"] = 1
         d["dst"] = rng.randint(0, 6)
         return command | d
 
