@@ -10,7 +10,7 @@ from compiler.memories import CommandAccesses, Memories, grid
 from compiler.sequencer import MachineFaultError
 from golden.integer import IntArray, clamp, round_shift, saturate, saturate_int8
 from golden.matmul import int8_matmul
-from golden.requantizer import SHIFT_MAX, add_to_residual
+from golden.requantizer import SCALE_SHIFT, SHIFT_MAX, add_to_residual
 from golden.sampler import gumbel_noise
 from hw.config import ChipletConfig
 from hw.control.isa import Destination, Fault, Opcode, Source, Statistic
@@ -73,6 +73,8 @@ class MatrixUnit:
             sizes += ["n_tiles", "subrows"]
         if any(f[name] == 0 for name in sizes):
             raise MachineFaultError(Fault.EMPTY_COMMAND, 0)
+        if i.opcode == Opcode.MATMUL and f["k_tiles"] * self.c.rows > self.c.longest_dot:
+            raise MachineFaultError(Fault.DOT_LENGTH, 0)
         match i.opcode:
             case Opcode.MATMUL:
                 return self._matmul(i, f)
@@ -168,8 +170,9 @@ class MatrixUnit:
         accesses.late_reads.append(("multipliers", beats))
         self.mem.check(memory, dst)
         exponent = ((scale >> 8) ^ 0x80) - 0x80
-        product = acc * multiplier * (scale & 0xFF)[..., None]
-        y = round_shift(product, clamp(f["shift"] - exponent, 0, SHIFT_MAX)[..., None])
+        channel = round_shift(multiplier * (scale & 0xFF)[..., None], SCALE_SHIFT)
+        right = clamp(f["shift"] - exponent - SCALE_SHIFT, 0, SHIFT_MAX)
+        y = round_shift(acc * channel, right[..., None])
         shown = np.ones(y.shape, bool)
         if i.operands.get("masked"):
             limits = f["limit"] + np.arange(len(y))

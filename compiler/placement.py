@@ -185,6 +185,7 @@ def place(
 def _lacking(g: Geometry, config: ChipletConfig) -> dict[str, int]:
     """Return the fields that are too small even for one token at a time, and what they need."""
     needs = _static(g)[0] | _pair(g, 1, 1)[0].needs()
+    needs["longest_dot"] = max(g.dim, g.queries, g.group, g.positions)
     # The vector unit keeps a head or a group between two passes, in a part of this size.
     longest, beats = max(g.beats(g.group), g.beats(g.head)), config.result_beats
     while segment_beats(config.replace(result_beats=beats)) < longest and beats < 1 << 16:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from golden.integer import RESIDUAL_BITS, IntArray, clamp, int64, round_shift, saturate
+from golden.integer import IntArray, int64
 from golden.matmul import FloatArray, Int8Weights, int8_matmul
 from golden.quantized import QuantizedLayer, QuantizedLlama, QuantizedMatrix
 from golden.quantizer import quantize_key, quantize_vector
-from golden.requantizer import ONE, SHIFT_MAX, Destination, RowScale, add_to_residual, drain
+from golden.requantizer import ONE, Destination, RowScale, add_to_residual, drain
 from golden.rms_norm import NormalizedVector, rms_norm
 from golden.rope import rope
 from golden.sampler import Sampler, temperature_register
@@ -29,9 +29,9 @@ def embed(quantized: QuantizedLlama, tokens: ArrayLike) -> tuple[IntArray, int]:
     """Look up tokens [T]; return the residual [T, dim] and the number clipped (section 4)."""
     table, tokens = quantized.embedding, int64(tokens)
     scale = RowScale(int64(table.mantissa[tokens]), int64(table.exponent[tokens]))
-    product = int64(table.weight[tokens]) * int64(table.multiplier) * scale.mantissa[:, None]
-    shift = clamp(table.shift - scale.exponent, 0, SHIFT_MAX)[:, None]
-    return saturate(round_shift(product, shift), RESIDUAL_BITS)
+    return drain(
+        table.weight[tokens], table.multiplier, table.shift, scale, Destination.RESIDUAL
+    )
 
 
 class _Matrix:

@@ -18,6 +18,8 @@ from golden.integer import (
 )
 
 SHIFT_MAX = 63
+#: Bits of multiplier times mantissa that are rounded away.
+SCALE_SHIFT = 8
 
 
 class Destination(Enum):
@@ -47,10 +49,11 @@ ONE = RowScale(np.int64(128) + np.zeros((), np.int64), np.int64(-7) + np.zeros((
 def requantize(acc: ArrayLike, multiplier: ArrayLike, shift: int, scale: RowScale) -> IntArray:
     """Scale accumulators [..., N] by multiplier [N] (or [..., N]) and a row scale [...].
 
-    Not saturated. The product has 32 + 16 + 8 bits at most.
+    Not saturated. The product has 32 + 16 bits at most.
     """
-    product = int64(acc) * int64(multiplier) * int64(scale.mantissa)[..., None]
-    return round_shift(product, clamp(shift - int64(scale.exponent), 0, SHIFT_MAX)[..., None])
+    channel = round_shift(int64(multiplier) * int64(scale.mantissa)[..., None], SCALE_SHIFT)
+    right = clamp(shift - int64(scale.exponent) - SCALE_SHIFT, 0, SHIFT_MAX)
+    return round_shift(int64(acc) * channel, right[..., None])
 
 
 def drain(

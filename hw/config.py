@@ -58,6 +58,8 @@ class ChipletConfig:
     max_rows: int = 16
     #: Largest number of positions of one sequence (tokens in the token memory).
     context: int = 256
+    #: Elements of the longest dot product: more inputs of a matrix than this are refused.
+    longest_dot: int = 1024
     #: Logits per cycle that pass the sampler.
     sampler_lanes: int = 2
     #: Commands that wait in front of each of the two units.
@@ -112,6 +114,9 @@ class ChipletConfig:
         require("context", self.context % self.tile_side == 0,
                 f"a multiple of the larger of rows and columns ({self.tile_side})")
         require("context", self.context <= 8192, "at most 8192")
+        require("longest_dot", self.longest_dot % self.rows == 0, f"a multiple of rows ({self.rows})")
+        require("longest_dot", self.context <= self.longest_dot <= 1 << 16,
+                f"between context ({self.context}) and 2**16")
         require("bank_words", 16 <= self.bank_words <= 1 << 20, "between 16 and 2**20")
         require("program_words", 16 <= self.program_words <= 4096, "between 16 and 4096")
         require("queue_depth", 2 <= self.queue_depth <= 8, "between 2 and 8")
@@ -147,6 +152,11 @@ class ChipletConfig:
         return self.rows * self.columns * self.bank_words
 
     @property
+    def sum_bits(self) -> int:
+        """Bits of a signed number that holds every dot product; -128 * -128 is 2**14."""
+        return (self.longest_dot << 14).bit_length() + 1
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per cycle."""
         return self.rows * self.columns
@@ -175,7 +185,7 @@ CONFIGS: dict[str, ChipletConfig] = {
             name="large", rows=32, columns=32, rows_per_step=4, lanes=32, bank_words=4096,
             activation_words=2048, output_words=512, result_beats=2048, residual_beats=1024,
             multiplier_beats=2048, rope_beats=512, row_slots=512, program_words=1024, max_rows=16,
-            context=512,
+            context=512, longest_dot=2048,
         ),
         # The LFE5U-85F has 156 multipliers and 208 block RAMs: 128 of each are the array's.
         ChipletConfig(

@@ -11,12 +11,14 @@ from hw.matmul.booth_product import BoothProduct, as_factor
 
 
 @pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(17, 8), (26, 24), (9, 2)])
-def test_product(a_bits: int, b_bits: int, hard: bool) -> None:
+@pytest.mark.parametrize(
+    ("a_bits", "b_bits", "constant"), [(17, 8, 128), (26, 16, 0), (26, 24, 5), (9, 2, 1)])
+def test_product(a_bits: int, b_bits: int, constant: int, hard: bool) -> None:
     """Random operands, and the ends of both ranges."""
     rng = random.Random(1)
     m = Module()
-    m.submodules.product = product = BoothProduct(a_bits, b_bits, hard=hard)
+    m.submodules.product = product = BoothProduct(
+        a_bits, b_bits, constant=constant, hard=hard)
     b = Signal(b_bits)
     m.d.comb += product.factor.eq(as_factor(m, b, "digit", hard=hard))
     half, top = 1 << (a_bits - 1), 1 << b_bits
@@ -29,7 +31,7 @@ def test_product(a_bits: int, b_bits: int, hard: bool) -> None:
             ctx.set(b, y)
             await ctx.delay(1e-9)
             got = (ctx.get(product.high) + ctx.get(product.low)) % (1 << product.width)
-            assert got == x * y % (1 << product.width), f"{x} * {y}"
+            assert got == (x * y + constant) % (1 << product.width), f"{x} * {y}"
 
     simulator = Simulator(m)
     simulator.add_testbench(bench)

@@ -23,6 +23,8 @@ def test_named() -> None:
         ({"rows_per_step": 32}, r"rows_per_step must be at most rows \(16\), not 32"),
         ({"sampler_lanes": 32}, r"sampler_lanes must be at most lanes \(8\), not 32"),
         ({"context": 100}, "context must be a multiple of the larger of rows and columns"),
+        ({"longest_dot": 1000}, r"longest_dot must be a multiple of rows \(16\), not 1000"),
+        ({"longest_dot": 128}, r"longest_dot must be between context \(256\) and 2\*\*16, not 128"),
         ({"bank_words": 4}, r"bank_words must be between 16 and 2\*\*20, not 4"),
         ({"program_words": 1 << 13}, "program_words must be between 16 and 4096, not 8192"),
         ({"max_rows": 0}, "max_rows must be a positive whole number, not 0"),

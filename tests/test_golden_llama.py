@@ -70,8 +70,8 @@ def nearest(x: float) -> int:
 
 def drained(acc: int, multiplier: int, shift: int, row: tuple[int, int]) -> int:
     """Section 2, before saturation."""
-    right = max(0, min(63, shift - row[1]))
-    return shift_round(acc * int(multiplier) * row[0], right)
+    right = max(0, min(63, shift - row[1] - 8))
+    return shift_round(acc * shift_round(int(multiplier) * row[0], 8), right)
 
 
 def product(m: QuantizedMatrix, x: list[int], row: tuple[int, int], start: int = 0) -> list[int]:

@@ -62,7 +62,7 @@ def test_matmul() -> None:
     memory.row_scales[3] = 200 | (-9 & 0xFF) << 8
     chip.run([1], 1)
     multiplier = memory.multipliers.reshape(-1).astype(int)
-    for t, (mantissa, shift) in enumerate(((128, 16 + 7), (200, 16 + 9))):
+    for t, (mantissa, shift) in enumerate(((128, 16 + 7 - 8), (200, 16 + 9 - 8))):
         x = memory.activations.reshape(-1)[(4 + 3 * t) * 8 :][:16].astype(int)
         values = []
         for n in range(16):
@@ -70,7 +70,7 @@ def test_matmul() -> None:
                 int(x[k]) * int(memory.banks[8 + n // 8 * 2 + k // 8, k % 8, n % 8])
                 for k in range(16)
             )
-            product = acc * int(multiplier[20 + n]) * mantissa
+            product = acc * ((int(multiplier[20 + n]) * mantissa + 128) >> 8)
             y = max(min((product + (1 << (shift - 1))) >> shift, 32767), -32768)
             values.append(y if n < 9 + t else -32768)
         row = memory.results.reshape(-1)[(10 + 6 * t) * 4 :][:16]
@@ -156,6 +156,7 @@ FAULTS = [
     ("SET r1, r0, r0, 1\n" + "LOOP r1, end\n" * 7 + "end:\nEND", Fault.LOOP),
     (MATMUL + "SET m.rows\nMATMUL", Fault.EMPTY_COMMAND),
     (MATMUL + "SET m.subrows\nMATMUL", Fault.EMPTY_COMMAND),
+    (MATMUL + "SET m.k_tiles, r0, r0, 129\nMATMUL", Fault.DOT_LENGTH),
     (MATMUL + "SET m.weight, r0, r0, 61\nMATMUL", Fault.BANK_ADDRESS),
     (MATMUL + "SET m.x, r0, r0, 28\nMATMUL", Fault.ACTIVATION_ADDRESS),
     (MATMUL + "SET m.x, r0, r0, 28\nMATMUL source=OUTPUTS", Fault.OUTPUT_ADDRESS),

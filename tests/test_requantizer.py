@@ -23,10 +23,15 @@ def scale(mantissa: int, exponent: int) -> RowScale:
         (-4, 32768, 18, (128, -7), 0),
         (12, 32768, 18, (128, -7), 2),  # 1.5
         (-12, 32768, 18, (128, -7), -1),
-        (3, 50000, 20, (200, -10), 0),  # 30000000 / 2^30
-        (100, 65535, 20, (255, -4), 100),  # 1671142500 / 2^24 = 99.6
-        (5, 7, 3, (129, 10), 4515),  # shift - exponent = -7 counts as 0
-        (2**31 - 1, 65535, 60, (255, -8), 0),  # 68 counts as 63
+        (3, 50000, 20, (200, -10), 0),  # 3 * 39063 / 2^22
+        (100, 65535, 20, (255, -4), 100),  # 100 * 65279 / 2^16 = 99.6
+        (5, 7, 3, (129, 10), 20),  # 903 / 256 is 4; shift - exponent - 8 = -15 counts as 0
+        (1000, 1, 8, (128, 0), 1000),  # 128 / 256: half up
+        (1000, 1, 8, (255, 0), 1000),
+        (1000, 3, 8, (128, 0), 2000),
+        (-(2**31), 65535, 46, (255, -8), -2),  # 2^31 * 65279 / 2^46 = 1.99
+        (-(2**31), 65535, 47, (255, -8), -1),
+        (2**31 - 1, 65535, 100, (255, -8), 0),  # 100 counts as 63
     ],
 )
 def test_worked_examples(
@@ -48,7 +53,7 @@ def test_worked_examples(
 def test_full_scale_accumulators_saturate(destination: Destination, low: int, high: int) -> None:
     acc = [-(2**31), -1, 0, 1, 2**31 - 1]
     values, clipped = drain(acc, np.full(5, 65535, np.uint16), 20, scale(255, 0), destination)
-    one = (65535 * 255 + 2**19) >> 20
+    one = (65279 + 2**11) >> 12
     assert values.tolist() == [low, -one, 0, one, high]
     assert clipped == 2
 
@@ -81,6 +86,7 @@ def test_the_residual_saturates_twice() -> None:
 def test_equals_arithmetic_of_unlimited_width(
     acc: int, multiplier: int, shift: int, mantissa: int, exponent: int
 ) -> None:
-    right = min(max(shift - exponent, 0), 63)
-    expected = (2 * acc * multiplier * mantissa + (1 << right)) // (2 << right)
+    right = min(max(shift - exponent - 8, 0), 63)
+    factor = (multiplier * mantissa + 128) // 256
+    expected = (2 * acc * factor + (1 << right)) // (2 << right)
     assert requantize([acc], [multiplier], shift, scale(mantissa, exponent)).tolist() == [expected]

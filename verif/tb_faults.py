@@ -30,6 +30,7 @@ CASES: list[tuple[str, str, Fault, int]] = [
     ("END without LOOP", "END\n", Fault.LOOP, 0),
     ("loops too deep", "SET r1, r0, r0, 2\n" + "LOOP r1, X\n" * 7 + "X:\nEND\n", Fault.LOOP, 7),
     ("no rows", "MATMUL signal=1, destination=RESULT\n", Fault.EMPTY_COMMAND, 0),
+    ("long product", _FINE + "SET m.k_tiles, r0, r0, 1025\n" + _MATMUL, Fault.DOT_LENGTH, _COMMAND),
     ("bank", _FINE + "SET m.weight, r0, r0, 1048575\n" + _MATMUL, Fault.BANK_ADDRESS, _COMMAND),
     ("activations", _FINE + "SET m.x, r0, r0, 65535\n" + _MATMUL, Fault.ACTIVATION_ADDRESS, _COMMAND),
     ("results", _FINE + "SET m.dst, r0, r0, 65535\n" + _MATMUL, Fault.RESULT_ADDRESS, _COMMAND),

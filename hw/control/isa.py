@@ -228,6 +228,8 @@ class Fault(enum.Enum, shape=5):
     TOKEN_ADDRESS = 13
     #: no unit finished a command within the watchdog's cycles
     WATCHDOG = 14
+    #: a matrix product over more row tiles than the configuration's longest_dot
+    DOT_LENGTH = 15
 
 
 def matrix_command_layout() -> data.StructLayout:

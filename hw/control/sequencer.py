@@ -162,6 +162,8 @@ class Sequencer(wiring.Component):
             (decoded.past_end, Fault.PROGRAM_COUNTER), (decoded.illegal, Fault.ILLEGAL_INSTRUCTION),
             ((decoded.loop & entered & loops.full) | (decoded.end & loops.empty), Fault.LOOP),
             (empty, Fault.EMPTY_COMMAND),
+            (decoded.matmul & (d["m.k_tiles"] > self.config.longest_dot // self.config.rows),
+             Fault.DOT_LENGTH),
             (decoded.emit & (scalar.a >= self.config.context), Fault.TOKEN_ADDRESS))
         self._cause, problem = Signal(Fault), Signal()
         for condition, fault in reversed(problems):

@@ -7,6 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.carry_save import compress_rows
 
+#: Operand width, signed, of a hard multiplier.
+HARD_BITS = 18
+
 
 def digit_layout() -> data.StructLayout:
     """Return a digit of -2..2: whether it is 1 or 2, and whether it is negative (0 may be, too)."""
@@ -42,17 +45,17 @@ def as_factor(m: Module, value: Value, name: str, *, hard: bool) -> Value:
 
 
 class BoothProduct(wiring.Component):
-    """``a`` (signed) times an unsigned number of ``b_bits``, but for the last addition.
+    """``a`` (signed) times an unsigned number of ``b_bits`` plus ``constant``, but for the last addition.
 
-    Ports: ``a``, ``factor`` (:func:`as_factor` of the number); ``high`` + ``low`` is the product,
+    Ports: ``a``, ``factor`` (:func:`as_factor` of the number); ``high`` + ``low`` is the result,
     modulo its width. Combinational.
     Numerics: each digit takes ``a`` times -2, -1, 0, 1 or 2; one more row is the half range that
-    the digits leave out. ``hard``: two multiplications for DSP blocks instead, by half of
-    the number each.
+    the digits leave out. ``hard``: two multiplications for DSP blocks instead, of the lowest 17 bits
+    of ``a`` and of the others; ``constant`` costs an addition there.
     """
 
-    def __init__(self, a_bits: int, b_bits: int, *, hard: bool = False) -> None:
-        self.width, self.hard = a_bits + b_bits, hard
+    def __init__(self, a_bits: int, b_bits: int, *, constant: int = 0, hard: bool = False) -> None:
+        self.width, self.constant, self.hard = a_bits + b_bits, constant, hard
         super().__init__({"a": In(signed(a_bits)),
                           "factor": In(factor_bits(b_bits, hard=hard)),
                           "high": Out(self.width), "low": Out(self.width)})
@@ -61,9 +64,15 @@ class BoothProduct(wiring.Component):
         m = Module()
         a_bits, b_bits = len(self.a), self.width - len(self.a)
         if self.hard:
-            half = b_bits // 2
-            m.d.comb += [self.low.eq(self.a * self.factor[:half]),
-                         self.high.eq((self.a * self.factor[half:]) << half)]
+            # In a signed multiplier of 18 bits an unsigned number may have 17.
+            if a_bits <= HARD_BITS:
+                m.d.comb += [self.low.eq(self.a * self.factor), self.high.eq(self.constant)]
+                return m
+            cut = HARD_BITS - 1
+            m.d.comb += [
+                self.low.eq(self.a[:cut] * self.factor + self.constant),
+                self.high.eq((self.a[cut:].as_signed() * self.factor) << cut),
+            ]
             return m
         digits = data.View(ArrayLayout(digit_layout(), b_bits // 2), self.factor)
         rows: list[tuple[Value, int]] = []
@@ -78,6 +87,6 @@ class BoothProduct(wiring.Component):
             rows.append((Cat(below, row).as_signed(), i - len(below)))
             below = Cat(digit.negative, Const(0, 1))
         rows.append((Cat(digit.negative, self.a).as_signed(), b_bits - 2))
-        high, low = compress_rows(m, rows, 0, self.width, "product")
+        high, low = compress_rows(m, rows, self.constant, self.width, "product")
         m.d.comb += [self.high.eq(high), self.low.eq(low)]
         return m

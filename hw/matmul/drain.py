@@ -13,7 +13,7 @@ from hw.control.queue import command_in_flight_layout
 from hw.emit import instantiate
 from hw.matmul.booth_product import as_factor, factor_bits
 from hw.matmul.drain_counter import DrainCounter, beat_layout
-from hw.matmul.drain_lane import MANTISSA_BITS, MULTIPLIER_BITS, SHIFT_BITS, DrainLane
+from hw.matmul.drain_lane import MANTISSA_BITS, MULTIPLIER_BITS, SCALE_SHIFT, SHIFT_BITS, DrainLane
 from hw.matmul.residual_adder import ResidualAdder
 from hw.matmul.row_statistic import RowStatistic
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
@@ -226,7 +226,7 @@ class Drain(wiring.Component):
         shift = Signal(SHIFT_BITS)
         top = (1 << SHIFT_BITS) - 1
         m.d.comb += [
-            wanted.eq(beats[self.FETCH].shift - exponent),
+            wanted.eq(beats[self.FETCH].shift - exponent - SCALE_SHIFT),
             shift.eq(Mux(wanted < 0, 0, Mux(wanted > top, top, wanted))),
         ]
         shift = delay(m, shift, DrainLane.SHIFT_DELAY, "shift", reset_less=True)

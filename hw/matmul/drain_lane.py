@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import MATRIX_DESCRIPTORS, Destination
+from hw.control.isa import Destination
 from hw.matmul.booth_product import BoothProduct, as_factor, factor_bits
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
 
@@ -15,21 +15,11 @@ MULTIPLIER_BITS = 16
 MANTISSA_BITS = 8
 SHIFT_BITS = 6
 RESIDUAL_BITS = 24
-#: Multiplier times mantissa, both unsigned.
-SCALE_BITS = MULTIPLIER_BITS + MANTISSA_BITS
+#: Bits of multiplier times mantissa that are rounded away.
+SCALE_SHIFT = 8
+SCALE_BITS = MULTIPLIER_BITS + MANTISSA_BITS - SCALE_SHIFT
 #: Widest result: a logit.
 VALUE_BITS = 32
-
-
-def sum_bits(config: ChipletConfig) -> int:
-    """Return the bits of an accumulator that can differ from its sign.
-
-    The inputs of a sum are words of one memory that follow each other; the largest product of
-    two of its int8 numbers is 2**14.
-    """
-    words = min(max(config.activation_words, config.output_words),
-                (1 << MATRIX_DESCRIPTORS["k_tiles"][0]) - 1)
-    return min(ACCUMULATOR_BITS, (words * config.rows << 14).bit_length() + 1)
 
 
 def shift_right(m: Module, value: Value, shift: Value) -> tuple[Value, Value]:
@@ -53,7 +43,7 @@ def shift_right(m: Module, value: Value, shift: Value) -> tuple[Value, Value]:
 
 
 class DrainLane(wiring.Component):
-    """``round_shift(accumulator * multiplier * mantissa, shift)``, saturated to the destination.
+    """Accumulator times multiplier times mantissa, shifted, saturated to the destination.
 
     Ports: ``sums`` with ``load_sums``: this lane's accumulators of a vector, one per beat;
     ``bytes`` with ``load_bytes``: the same of a column; ``advance``: the vector's next beat takes
@@ -63,7 +53,8 @@ class DrainLane(wiring.Component):
     ``destination`` three, and with it ``hide``: the least 16-bit number instead of the result;
     ``value`` and ``clipped`` four cycles after them, from registers.
     Latency: 4 cycles. Throughput: one beat per cycle. Backpressure: none.
-    Numerics: exact product, round half up, saturation to +-127, 16, 24 or 32 bits.
+    Numerics: multiplier times mantissa rounded to 16 bits, exact product, round half up,
+    saturation to +-127, 16, 24 or 32 bits.
     """
 
     LATENCY = 4
@@ -83,16 +74,18 @@ class DrainLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits, hard = sum_bits(self.config), self.config.hard_multipliers
+        bits, hard = self.config.sum_bits, self.config.hard_multipliers
         accumulator = self._beats(m, bits)
 
-        # 0: multiplier times mantissa. 1: times the accumulator, but for the last addition.
-        scale = Signal(SCALE_BITS)
-        m.submodules.scale = product = BoothProduct(MULTIPLIER_BITS + 1, MANTISSA_BITS, hard=hard)
+        # 0: multiplier times mantissa, rounded. 1: times the accumulator, but for the last addition.
+        exact, scale = Signal(MULTIPLIER_BITS + MANTISSA_BITS), Signal(SCALE_BITS)
+        m.submodules.scale = product = BoothProduct(
+            MULTIPLIER_BITS + 1, MANTISSA_BITS, constant=1 << (SCALE_SHIFT - 1), hard=hard)
         m.d.comb += [
             product.a.eq(self.multiplier),
             product.factor.eq(self.mantissa),
-            scale.eq(product.high + product.low),
+            exact.eq(product.high + product.low),
+            scale.eq(exact >> SCALE_SHIFT),
         ]
         scale_factor = Signal(factor_bits(SCALE_BITS, hard=hard), reset_less=True)
         m.d.sync += scale_factor.eq(as_factor(m, scale, "scale_digit", hard=hard))
