@@ -1,4 +1,4 @@
-"""Sums of many numbers with one carry chain at their end, and products made of few of them."""
+"""Sums of many numbers with one carry chain at their end."""
 
 from collections.abc import Sequence
 
@@ -56,40 +56,3 @@ def add_rows(
     a, b = compress_rows(m, rows, constant, bits, name)
     m.d.comb += total.eq(a + b)
     return total
-
-
-def booth_rows(
-    m: Module, multiples: Sequence[Value], factor: Value, digit_bits: int, name: str, *,
-    negate: bool = False,
-) -> list[tuple[Value, int]]:
-    """Return rows for :func:`compress_rows` that add up to ``multiples[0]`` times ``factor``.
-
-    ``multiples`` holds 1, 2, 3, ... 2**(digit_bits - 1) times an unsigned number. ``factor`` is
-    signed and is cut into digits of -2**(digit_bits - 1)..2**(digit_bits - 1). ``negate``: they add
-    up to minus that.
-    """
-    rows: list[tuple[Value, int]] = []
-    width = max(len(multiple) for multiple in multiples)
-    extended = [*factor, *[factor[-1]] * digit_bits]
-    below: Value = Const(0, 0)
-    for position in range(0, len(factor), digit_bits):
-        bits = Cat(Const(0, 1) if position == 0 else extended[position - 1],
-                   *extended[position:position + digit_bits])
-        sign = bits[-1]
-        negative = Signal(name=f"{name}_negative_{position}")
-        m.d.comb += negative.eq(~sign if negate else sign)
-        # The digit's magnitude is half of what lies below the sign, read from zero on, rounded up.
-        level = bits[:-1] ^ sign.replicate(digit_bits)
-        chosen: Value = Const(0, width)
-        for k, multiple in enumerate(multiples, 1):
-            hit = Signal(name=f"{name}_is_{k}_{position}")
-            m.d.comb += hit.eq((level == 2 * k - 1) | (level == 2 * k)
-                               if 2 * k < 1 << digit_bits else level == 2 * k - 1)
-            chosen = chosen | (multiple & hit.replicate(width))
-        # Minus a number is its complement plus 1; that 1 has its place in the row above.
-        row = Signal(width, name=f"{name}_row_{position}")
-        m.d.comb += row.eq(chosen ^ negative.replicate(width))
-        rows.append((Cat(below, row, negative).as_signed(), position - len(below)))
-        below = Cat(negative, Const(0, digit_bits - 1))
-    rows.append((negative, position))
-    return rows

@@ -60,8 +60,9 @@ class ChipletConfig:
     context: int = 256
     #: Elements of the longest dot product: more inputs of a matrix than this are refused.
     longest_dot: int = 1024
-    #: Logits per cycle that pass the sampler.
-    sampler_lanes: int = 2
+    #: Logits per cycle that pass the sampler: more than ``columns / k_tiles`` of the last matrix
+    #: product cannot come, so that one is enough for dimensions from ``rows * columns`` on.
+    sampler_lanes: int = 1
     #: Commands that wait in front of each of the two units.
     queue_depth: int = 4
     #: Macro that all memories are built from (docs/memories.md); "": each has a macro of its own.
@@ -185,7 +186,7 @@ CONFIGS: dict[str, ChipletConfig] = {
             name="large", rows=32, columns=32, rows_per_step=4, lanes=32, bank_words=4096,
             activation_words=2048, output_words=512, result_beats=2048, residual_beats=1024,
             multiplier_beats=2048, rope_beats=512, row_slots=512, program_words=1024, max_rows=16,
-            context=512, longest_dot=2048,
+            context=512, longest_dot=2048, sampler_lanes=2,
         ),
         # The LFE5U-85F has 156 multipliers and 208 block RAMs: 128 of each are the array's.
         ChipletConfig(

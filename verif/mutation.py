@@ -43,7 +43,7 @@ MUTANTS: Sequence[Mutant] = (
            new="self.store_request.column.eq(position + 1)"),
     Mutant(name="requantizer-rounding", file="hw/matmul/drain_lane.py", test=_ARRAY,
            old="sign) + value[0])", new="sign) + 0)"),
-    Mutant(name="booth-negation", file="hw/matmul/booth_product.py",
+    Mutant(name="booth-negation", file="hw/booth_product.py",
            test="tests/test_booth_product.py::test_product",
            old="below = Cat(digit.negative,", new="below = Cat(Const(0, 1),"),
     Mutant(name="drain-mask", file="hw/matmul/drain.py", test=_ARRAY,

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.control.isa import Destination
-from hw.matmul.booth_product import BoothProduct, as_factor, factor_bits
+from hw.booth_product import as_factor, booth_product, factor_bits
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
 
 MULTIPLIER_BITS = 16
@@ -79,21 +79,17 @@ class DrainLane(wiring.Component):
 
         # 0: multiplier times mantissa, rounded. 1: times the accumulator, but for the last addition.
         exact, scale = Signal(MULTIPLIER_BITS + MANTISSA_BITS), Signal(SCALE_BITS)
-        m.submodules.scale = product = BoothProduct(
-            MULTIPLIER_BITS + 1, MANTISSA_BITS, constant=1 << (SCALE_SHIFT - 1), hard=hard)
-        m.d.comb += [
-            product.a.eq(self.multiplier),
-            product.factor.eq(self.mantissa),
-            exact.eq(product.high + product.low),
-            scale.eq(exact >> SCALE_SHIFT),
-        ]
+        high, low = booth_product(
+            m, Cat(self.multiplier, Const(0, 1)), self.mantissa, len(exact), "scale_product",
+            constant=1 << (SCALE_SHIFT - 1), hard=hard)
+        m.d.comb += [exact.eq(high + low), scale.eq(exact >> SCALE_SHIFT)]
         scale_factor = Signal(factor_bits(SCALE_BITS, hard=hard), reset_less=True)
         m.d.sync += scale_factor.eq(as_factor(m, scale, "scale_digit", hard=hard))
         partial = [Signal(bits + SCALE_BITS, name=f"partial_{i}", reset_less=True)
                    for i in range(2)]
-        m.submodules.product = product = BoothProduct(bits, SCALE_BITS, hard=hard)
-        m.d.comb += [product.a.eq(accumulator), product.factor.eq(scale_factor)]
-        m.d.sync += [partial[0].eq(product.high), partial[1].eq(product.low)]
+        product = booth_product(
+            m, accumulator, scale_factor, bits + SCALE_BITS, "product", hard=hard)
+        m.d.sync += [register.eq(part) for register, part in zip(partial, product, strict=True)]
 
         # 2: that addition, and the shift. A bit below the point keeps what rounding half up needs.
         doubled = Signal(bits + SCALE_BITS + 1)

@@ -9,8 +9,11 @@ from hw.arithmetic import larger, reduce_balanced
 from hw.config import ChipletConfig
 from hw.matmul.drain_lane import VALUE_BITS
 
-#: Values that one stage of the tree makes one.
-_FAN_IN = 4
+
+
+def _fan_in(config: ChipletConfig) -> int:
+    """Return how many values a stage of the tree makes one; an FPGA's carry chains take longer."""
+    return 2 if config.hard_multipliers else 4
 
 
 class RowStatistic(wiring.Component):
@@ -34,10 +37,10 @@ class RowStatistic(wiring.Component):
 
     @staticmethod
     def latency(config: ChipletConfig) -> int:
-        """Cycles from a row's last values to ``maximum``: two comparisons in each."""
-        stages, numbers = 1, config.lanes
-        while numbers > 2:
-            stages, numbers = stages + 1, -(-numbers // _FAN_IN)
+        """Cycles from a row's last values to ``maximum``: one or two comparisons in each."""
+        stages, numbers, fan_in = 1, config.lanes, _fan_in(config)
+        while numbers > fan_in // 2:
+            stages, numbers = stages + 1, -(-numbers // fan_in)
         return stages
 
     def elaborate(self, platform: object) -> Module:
@@ -56,12 +59,12 @@ class RowStatistic(wiring.Component):
                               Cat(negative, value ^ negative.replicate(VALUE_BITS)))),
             ]
             numbers.append(number)
-        stage = 0
-        while len(numbers) > 2:
+        stage, fan_in = 0, _fan_in(self.config)
+        while len(numbers) > fan_in // 2:
             registers = [Signal(key, name=f"largest_{stage}_{i}", reset_less=True)
-                         for i in range(0, len(numbers), _FAN_IN)]
+                         for i in range(0, len(numbers), fan_in)]
             m.d.sync += [
-                register.eq(reduce_balanced(numbers[_FAN_IN * i:_FAN_IN * (i + 1)], larger))
+                register.eq(reduce_balanced(numbers[fan_in * i:fan_in * (i + 1)], larger))
                 for i, register in enumerate(registers)]
             numbers, stage = registers, stage + 1
         running = Signal(key, reset_less=True)

@@ -169,7 +169,7 @@ class VectorDatapath(wiring.Component):
         """Return the results of RoPE, SwiGLU or squares: one per pair of lanes and cycle."""
         results = []
         for i in range(self.config.lanes // 2):
-            pair = TransformPair()
+            pair = TransformPair(hard=self.config.hard_multipliers)
             instantiate(m, f"pair_{i}", "transform_pair", pair, platform)
             m.d.comb += [
                 pair.rope.eq(self.operation.rope), pair.swiglu.eq(self.operation.swiglu),

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.carry_save import add_rows, booth_rows, compress_rows
+from hw.booth_product import as_factor, booth_product, factor_bits
 from hw.vector.normalizer import shift_to_top
 from hw.vector.sampler_tables import INDEX_BITS, LOG2, LOG2_STEP, REMAINDER_BITS
 
@@ -15,8 +15,6 @@ VALUE_BITS = 33
 #: Bits of each of the two numbers.
 PART_BITS = VALUE_BITS + NOISE_SHIFT
 _MIX_ROUNDS = 5
-#: Both multiplications take three bits at a time, from one, two, three or four times a number.
-_DIGIT_BITS = 3
 
 
 def _register(m: Module, value: Value, name: str, shape: Shape | None = None) -> Signal:
@@ -25,15 +23,11 @@ def _register(m: Module, value: Value, name: str, shape: Shape | None = None) ->
     return register
 
 
-def _multiples(once: Value, thrice: Value) -> list[Value]:
-    return [once, once << 1, thrice, once << 2]
-
-
 class GumbelNoise(wiring.Component):
     """Noise of one token id (docs/numerics.md, section 8), as two numbers still to be added.
 
     Ports: ``token``: id modulo 2**16, a new one each cycle; ``state`` of the generator,
-    ``temperature`` and three times it: held while ids are in the pipeline;
+    ``temperature`` (:func:`as_factor` of it): held while ids are in the pipeline;
     ``noise_0``, ``noise_1``: their sum modulo 2**PART_BITS, shifted right by NOISE_SHIFT, is the
     noise, rounded, with 16 fraction bits. So logit and noise take one carry chain.
     Latency: LATENCY cycles. Throughput: 1 per cycle. Numerics: no saturation is needed.
@@ -44,8 +38,7 @@ class GumbelNoise(wiring.Component):
 
     token: In(16)
     state: In(32)
-    temperature: In(16)
-    temperature_3: In(18)
+    temperature: In(factor_bits(16, hard=False))
     noise_0: Out(PART_BITS)
     noise_1: Out(PART_BITS)
 
@@ -66,9 +59,8 @@ class GumbelNoise(wiring.Component):
         exponential = self._negative_log2(m, Cat(Const(1, 1), x), 1, unsigned(21), "e")
         # 21 bits: 17 - bit_length = shift - 4.
         gumbel = self._negative_log2(m, exponential, -4, signed(22), "g")
-        rows = booth_rows(m, _multiples(self.temperature, self.temperature_3), gumbel,
-                          _DIGIT_BITS, "temperature")
-        parts = compress_rows(m, rows, 1 << (NOISE_SHIFT - 1), PART_BITS, "noise")
+        parts = booth_product(m, gumbel, self.temperature, PART_BITS, "noise",
+                              constant=1 << (NOISE_SHIFT - 1))
         m.d.sync += [self.noise_0.eq(parts[0]), self.noise_1.eq(parts[1])]
         return m
 
@@ -80,20 +72,20 @@ class GumbelNoise(wiring.Component):
         index, remainder = fraction[REMAINDER_BITS:], fraction[:REMAINDER_BITS]
         assert len(index) == INDEX_BITS
 
-        def look_up(table: list[int], bits: int, entry: str) -> Signal:
-            return _register(m, Array(Const(t, bits) for t in table)[index], f"{name}_{entry}",
-                             unsigned(bits))
+        def look_up(table: list[int], shape: Shape, entry: str) -> Signal:
+            return _register(m, Array(Const(t, shape) for t in table)[index], f"{name}_{entry}",
+                             shape)
 
-        base = look_up(list(LOG2), 16, "base")
-        step = look_up(list(LOG2_STEP), 12, "step")
-        step_3 = look_up([3 * t for t in LOG2_STEP], 14, "step_3")
-        remainder = _register(m, remainder, f"{name}_remainder")
+        base = look_up(list(LOG2), unsigned(16), "base")
+        step = look_up([-t for t in LOG2_STEP], signed(13), "step")
+        digits = as_factor(m, Cat(remainder, Const(0, 1)).as_signed(), f"{name}_digit", hard=False)
+        remainder = _register(m, digits, f"{name}_remainder")
         whole = _register(m, shift, f"{name}_whole")
         # In units of 2**-27: whole - base - (step * remainder rounded down to 2**-16), where
         # -base = ~base + 1 - 2**16, and minus a number rounded down is its negative rounded up.
-        rows = booth_rows(m, _multiples(step, step_3), Cat(remainder, Const(0, 1)).as_signed(),
-                          _DIGIT_BITS, f"{name}_step", negate=True)
-        rows.append((Cat(~base, whole), REMAINDER_BITS))
         constant = ((((offset - 1) << 16) + 1) << REMAINDER_BITS) + (1 << REMAINDER_BITS) - 1
-        total = add_rows(m, rows, constant, REMAINDER_BITS + shape.width, f"{name}_total")
+        total = Signal(REMAINDER_BITS + shape.width, name=f"{name}_total")
+        m.d.comb += total.eq(sum(booth_product(
+            m, step, remainder, len(total), f"{name}_step", signed_factor=True,
+            extra=[(Cat(~base, whole), REMAINDER_BITS)], constant=constant)))
         return _register(m, total[REMAINDER_BITS:], f"{name}_result", shape)

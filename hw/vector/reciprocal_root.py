@@ -1,10 +1,10 @@
 """RMSNorm's row scale: 1 / sqrt(sum of squares), times the vector's m."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.carry_save import add_rows, booth_rows
+from hw.booth_product import as_factor, booth_product
 from hw.control.isa import row_scale_layout
 from hw.vector.normalizer import shift_to_top
 from hw.vector.reduction import SUM_LIMIT_BITS
@@ -84,10 +84,12 @@ class ReciprocalRoot(wiring.Component):
         factor = Signal(_FACTOR_BITS)
         m.d.comb += factor.eq(Mux(step[3], slope, Mux(
             step[5], product[16 - _HALF_BITS:16 - _HALF_BITS + _FACTOR_BITS], held_factor)))
-        rows = booth_rows(m, [factor, factor << 1], half, 2, "root")
         lower_half = product[_HALF_BITS:] & (step[2] | step[4]).replicate(_FACTOR_BITS)
-        m.d.sync += product.eq(add_rows(
-            m, [(lower_half, 0), *rows], 0, len(product), "root_product"))
+        digits = Cat(half, half[-1]).as_signed()  # an even number of bits
+        high, low = booth_product(
+            m, Cat(factor, Const(0, 1)), as_factor(m, digits, "root_digit", hard=False), len(product),
+            "root_product", signed_factor=True, extra=[(lower_half, 0)])
+        m.d.sync += product.eq(high + low)
 
         # P has 18 to 20 bits; its upper 8 are the mantissa.
         mantissa = Signal(9)

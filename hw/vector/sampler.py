@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arithmetic import delay
+from hw.booth_product import as_factor, factor_bits
 from hw.carry_save import add_rows
 from hw.config import ChipletConfig
 from hw.emit import instantiate
@@ -67,8 +68,8 @@ class Sampler(wiring.Component):
         lanes = self.config.sampler_lanes
         state = self._generator(m)
         valid, group, ids = self._groups(m)
-        triple = Signal(18, reset_less=True)
-        m.d.sync += triple.eq(self.temperature * 3)
+        temperature = Signal(factor_bits(16, hard=False), reset_less=True)
+        m.d.sync += temperature.eq(as_factor(m, self.temperature, "temperature_digit", hard=False))
 
         logits = Signal(LOGIT_BITS * self.config.lanes, reset_less=True)
         held = Signal(_group_layout(lanes), name="group_held", reset_less=True)
@@ -90,7 +91,7 @@ class Sampler(wiring.Component):
                 f"noisy_{lane}")
             candidate = Signal(self._candidate_layout(), name=f"candidate_{lane}", reset_less=True)
             m.d.comb += [noise.token.eq(ids[lane]), noise.state.eq(state),
-                         noise.temperature.eq(self.temperature), noise.temperature_3.eq(triple)]
+                         noise.temperature.eq(temperature)]
             m.d.sync += [candidate.live.eq(held.live[lane]), candidate.lane.eq(lane),
                          candidate.value.eq(total[NOISE_SHIFT:])]
             candidates.append(candidate)

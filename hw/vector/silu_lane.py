@@ -4,11 +4,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.carry_save import add_rows
 from hw.vector.tables import SILU, SILU_BITS, SILU_STEP, SILU_STEP_BITS, look_up
 
 _REMAINDER_BITS = 7
 #: A gate's distance from its table entry, within +-2**_REMAINDER_BITS, as a signed number.
 DISTANCE_BITS = _REMAINDER_BITS + 2
+#: Bits of what the product of step and distance is subtracted from.
+PRODUCT_BITS = 20 + _REMAINDER_BITS
 
 
 class SiluLane(wiring.Component):
@@ -17,8 +20,8 @@ class SiluLane(wiring.Component):
     Ports:
         ``gate``: int16; ``silu``: int16, LATENCY cycles later. ``enable``: held meanwhile; a cycle
         after it is low, ``step``, ``distance`` and ``silu`` are 0.
-        ``step``, ``distance``: one cycle after the gate; ``product``: theirs, one cycle later, from
-        a multiplier that the reader lends.
+        ``step``, ``distance``: one cycle after the gate; ``product_0`` + ``product_1``: their product
+        modulo 2**PRODUCT_BITS, one cycle later, from a multiplier that the reader lends.
     Throughput: 1 per cycle. Numerics: rounds half up twice; needs no saturation.
     """
 
@@ -28,7 +31,8 @@ class SiluLane(wiring.Component):
     gate: In(signed(16))
     step: Out(signed(SILU_STEP_BITS))
     distance: Out(signed(DISTANCE_BITS))
-    product: In(signed(SILU_STEP_BITS + _REMAINDER_BITS))
+    product_0: In(PRODUCT_BITS)
+    product_1: In(PRODUCT_BITS)
     silu: Out(signed(16))
 
     def elaborate(self, platform: object) -> Module:
@@ -62,14 +66,15 @@ class SiluLane(wiring.Component):
 
         # Stages 2 and 3: d = entry + (product + 64 >> 7) and silu = relu - (d + 8 >> 4), which is
         # (16 relu + 7 - d) >> 4. In units of 2**-7 of d, rounding d up instead of its negative
-        # down, that is ((16 relu + 7 - entry << 7) + 63 - product) >> 11.
+        # down, that is ((16 relu + 7 - entry << 7) + 63 - product) >> 11. Minus each of its two
+        # numbers is the complement plus 1.
         difference = Signal(signed(20), reset_less=True)
         m.d.sync += difference.eq(
             Cat(Const(7, 4), relu, Const(0, 1)).as_signed() - entry)
-        exact = Signal(signed(20 + _REMAINDER_BITS))
-        m.d.comb += exact.eq(
-            Cat(Const((1 << (_REMAINDER_BITS - 1)) - 1, _REMAINDER_BITS), difference).as_signed()
-            - self.product)
+        rounding = Const((1 << (_REMAINDER_BITS - 1)) + 1, _REMAINDER_BITS)
+        exact = add_rows(
+            m, [(Cat(rounding, difference), 0), (~self.product_0, 0), (~self.product_1, 0)], 0,
+            PRODUCT_BITS, "exact").as_signed()
         silu = Signal(signed(16), reset_less=True)
         m.d.sync += silu.eq(Mux(self.enable, exact >> (_REMAINDER_BITS + 4), 0))
         m.d.comb += self.silu.eq(silu)

@@ -1,11 +1,17 @@
 """The multipliers of two neighbouring lanes: RoPE, SwiGLU, squares."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.vector.silu_lane import SiluLane
+from hw.booth_product import as_factor, booth_product
+from hw.carry_save import add_rows
+from hw.vector.silu_lane import PRODUCT_BITS, SiluLane
 
+#: Bits of a result while it is being added up.
+_BITS = 33
 ROPE_FRACTION_BITS = 14
 
 
@@ -31,6 +37,10 @@ class TransformPair(wiring.Component):
 
     LATENCY = 2
 
+    def __init__(self, *, hard: bool = False) -> None:
+        self._hard = hard
+        super().__init__()
+
     rope: In(1)
     swiglu: In(1)
     subtract: In(1)
@@ -46,29 +56,35 @@ class TransformPair(wiring.Component):
         # The flags drive many gates: copies of their own, and for each multiplier one.
         rope, swiglu = Signal(reset_less=True), Signal(reset_less=True)
         no_swiglu = Signal(reset_less=True)
-        left = Signal(signed(32), reset_less=True)
-        right = Signal(signed(32), reset_less=True)
         subtract = Signal(reset_less=True)
-        m.d.comb += [silu.gate.eq(self.x), silu.enable.eq(swiglu), silu.product.eq(right)]
+        m.d.comb += [silu.gate.eq(self.x), silu.enable.eq(swiglu)]
         m.d.sync += [
             rope.eq(self.rope), swiglu.eq(self.swiglu), no_swiglu.eq(~self.swiglu),
             subtract.eq(self.subtract),
-            left.eq(_either(self.x, no_swiglu, silu.silu) * self.table_0),
-            right.eq(_either(self.y, no_swiglu, silu.distance)
-                     * _either(self.table_1, no_swiglu, silu.step)),
         ]
+        # Products stay two numbers each, so that all are added up at once. Minus a number is its
+        # complement plus 1; these two and the half that RoPE rounds with go along with the left one.
+        left = self._product(
+            m, "left", _either(self.x, no_swiglu, silu.silu), self.table_0,
+            extra=[(self.subtract, 1), (rope, ROPE_FRACTION_BITS - 1)])
+        right = self._product(m, "right", _either(self.y, no_swiglu, silu.distance),
+                              _either(self.table_1, no_swiglu, silu.step))
+        m.d.comb += [silu.product_0.eq(right[0]), silu.product_1.eq(right[1])]
 
-        # left - right is left + ~right + 1, with the 1 as a bit below both. RoPE's rounding adds a
-        # half of the result's unit: a row of its own there, made room for by adding the upper bits
-        # without their carries first.
-        half = ROPE_FRACTION_BITS - 1
-        addend = Mux(swiglu, 0, right.as_unsigned() ^ subtract.replicate(32))
-        upper, upper_addend = (Cat(value, value[-1])[half:] for value in (left, addend))
-        total = Signal(signed(33))
-        m.d.comb += total.eq((
-            Cat(subtract, left[:half], upper ^ upper_addend).as_signed()
-            + Cat(subtract, addend[:half], rope, (upper & upper_addend)[:-1]).as_signed()) >> 1)
+        addends = [Mux(swiglu, 0, part ^ subtract.replicate(_BITS)) for part in right]
+        total = add_rows(m, [(part, 0) for part in (*left, *addends)], 0, _BITS, "total").as_signed()
         result = Signal(signed(32), reset_less=True)
         m.d.comb += self.result.eq(result)
         m.d.sync += result.eq(Mux(rope, total >> ROPE_FRACTION_BITS, total))
         return m
+
+    def _product(
+        self, m: Module, name: str, a: Value, b: Value, extra: Sequence[tuple[Value, int]] = (),
+    ) -> list[Signal]:
+        """Multiply two 16-bit numbers; return registers that add up to the product."""
+        factor = as_factor(m, b, f"{name}_digit", hard=self._hard)
+        parts = booth_product(m, a, factor, _BITS, f"{name}_product", signed_factor=True,
+                              extra=extra, hard=self._hard)
+        registers = [Signal(_BITS, name=f"{name}_{i}", reset_less=True) for i in range(2)]
+        m.d.sync += [register.eq(part) for register, part in zip(registers, parts, strict=True)]
+        return registers
