@@ -31,7 +31,9 @@ def test_matmul_cycles() -> None:
     fields = {"rows": 3, "subrows": 2, "n_tiles": 5, "k_tiles": 4}
     base = CONFIGS["base"]
     assert matmul_cycles(base, fields, Destination.RESULT.value) == (120, 120)
-    assert matmul_cycles(base, fields, Destination.LOGITS.value) == (240, 120)
+    assert matmul_cycles(base, fields, Destination.LOGITS.value) == (480, 120)
+    two = base.replace(sampler_lanes=2)
+    assert matmul_cycles(two, fields, Destination.LOGITS.value) == (240, 120)
     narrow = base.replace(lanes=4)
     assert matmul_cycles(narrow, fields | {"k_tiles": 1}, Destination.RESULT.value) == (120, 30)
 
