@@ -44,7 +44,8 @@ class VectorScale(wiring.Component):
         top = Signal(16, reset_less=True)
         with m.If(self.load):
             m.d.sync += [self.shift.eq(zeros), top.eq(aligned[15:])]
-            with m.If(self.key & (zeros > _KEY_SHIFT_MAX)):
+            # From the magnitude, not from its zeros: they come late.
+            with m.If(self.key & (self.magnitude[MAGNITUDE_BITS - 1 - _KEY_SHIFT_MAX:] == 0)):
                 m.d.sync += [self.shift.eq(_KEY_SHIFT_MAX), top.eq(0)]
 
         # (An >> 11) - 8, where rounding An carries into bit 11 only if all bits below are ones;
