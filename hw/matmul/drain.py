@@ -7,11 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.arithmetic import balanced_sum, delay
+from hw.booth_product import as_factor, factor_bits
 from hw.config import ChipletConfig
 from hw.control.isa import Destination, Fault, Statistic, row_scale_layout
 from hw.control.queue import command_in_flight_layout
 from hw.emit import instantiate
-from hw.booth_product import as_factor, factor_bits
 from hw.matmul.drain_counter import DrainCounter, beat_layout
 from hw.matmul.drain_lane import MANTISSA_BITS, MULTIPLIER_BITS, SCALE_SHIFT, SHIFT_BITS, DrainLane
 from hw.matmul.residual_adder import ResidualAdder

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.booth_product import as_factor, booth_product, factor_bits
 from hw.config import ChipletConfig
 from hw.control.isa import Destination
-from hw.booth_product import as_factor, booth_product, factor_bits
 from hw.matmul.systolic_array import ACCUMULATOR_BITS
 
 MULTIPLIER_BITS = 16

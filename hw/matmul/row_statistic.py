@@ -10,7 +10,6 @@ from hw.config import ChipletConfig
 from hw.matmul.drain_lane import VALUE_BITS
 
 
-
 def _fan_in(config: ChipletConfig) -> int:
     """Return how many values a stage of the tree makes one; an FPGA's carry chains take longer."""
     return 2 if config.hard_multipliers else 4

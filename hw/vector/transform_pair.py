@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.booth_product import as_factor, booth_product
 from hw.carry_save import add_rows
-from hw.vector.silu_lane import PRODUCT_BITS, SiluLane
+from hw.vector.silu_lane import SiluLane
 
 #: Bits of a result while it is being added up.
 _BITS = 33
