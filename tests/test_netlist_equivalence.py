@@ -13,7 +13,7 @@ from flows.asic.library import read_library
 from flows.asic.netlist import Module
 from flows.asic.timing import MULTIPLIER
 from flows.asic.units import Unit, cut
-from flows.netlist.equivalence import NotEquivalentError, Proof, UnprovedError, prove_block
+from flows.netlist.equivalence import NotEquivalentError, Proof, prove_block
 from flows.netlist.gate_level import GateLevel, gate_level
 from hw.chiplet import Chiplet
 from hw.config import CONFIGS
@@ -23,10 +23,6 @@ from verif.chip_run import top_name
 from verif.simulator import BUILD_ROOT
 
 CONFIG = CONFIGS["tiny"]
-#: Blocks that take from half a minute upward, because of how their multipliers are mapped.
-LONG = {"silu_lane", "gumbel_noise"}
-#: Blocks whose multipliers ABC has not compared within ten minutes.
-OPEN = {"quantize_lane", "transform_pair", "tessera_vector_unit"}
 
 pytestmark = pytest.mark.skipif(
     not DEFAULT_LIBERTY.is_file(), reason="needs Debian's qflow-tech-osu018: make tools")
@@ -47,31 +43,13 @@ def check(proof: Proof) -> None:
 
 
 def test_every_block(tmp_path: Path) -> None:
-    """All blocks but those that take long."""
     level, units = design()
     assert units.keys() == level.netlist.modules.keys()
     # The longest first: at the end no processor waits for one.
-    chosen = sorted((unit for name, unit in units.items() if name not in LONG | OPEN),
-                    key=lambda unit: -len(unit.logic))
+    chosen = sorted(units.values(), key=lambda unit: -len(unit.logic))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for proof in pool.map(lambda unit: prove_block(level, unit, tmp_path / unit.name), chosen):
             check(proof)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("block", sorted(LONG))
-def test_long_block(block: str, tmp_path: Path) -> None:
-    level, units = design()
-    check(prove_block(level, units[block], tmp_path))
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(raises=UnprovedError, reason="ABC does not compare these multipliers in time")
-@pytest.mark.parametrize("block", sorted(OPEN))
-def test_open_block(block: str, tmp_path: Path) -> None:
-    """No difference is found, and the day that one of them is proved shows."""
-    level, units = design()
-    check(prove_block(level, units[block], tmp_path))
 
 
 #: Another function of the same pins.

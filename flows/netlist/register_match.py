@@ -54,6 +54,8 @@ def match_registers(gold: CutModule, optimized: CutModule, gate: CutModule) -> l
         if register not in classes:
             constants = {net for bit in gold.names.get(register, ())
                          if (net := optimized.nets.get(bit)) in ("0", "1")}
+            if gold.registers[register] in ("0", "1"):  # even if its name is gone
+                constants = {gold.registers[register]}
             if len(constants) == 1:
                 classes[register] = RegisterClass(name="", gold=[register],
                                                   constant=str(constants.pop()))
