@@ -181,7 +181,8 @@ CONFIGS: dict[str, ChipletConfig] = {
             multiplier_beats=2048, rope_beats=512, row_slots=256, program_words=512, max_rows=8,
             context=128,
         ),
-        ChipletConfig(name="base"),
+        # Its weights have room for models of dimension 400 or so; with several chiplets, for more.
+        ChipletConfig(name="base", longest_dot=768),
         ChipletConfig(
             name="large", rows=32, columns=32, rows_per_step=4, lanes=32, bank_words=4096,
             activation_words=2048, output_words=512, result_beats=2048, residual_beats=1024,
