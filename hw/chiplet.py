@@ -41,9 +41,9 @@ class Chiplet(wiring.Component):
         for name in memory_members(config):
             if name == "banks_valid":
                 # Counted here, so that a reset of the core cannot lose the answer.
-                read = bridge.banks_select & bridge.banks_read_enable
-                m.d.comb += bridge.banks_valid.eq(
-                    delay(m, read, SystolicArray.sums_latency(config), "bank_answer"))
+                m.d.comb += bridge.banks_valid.eq(delay(
+                    m, bridge.banks_read_enable, SystolicArray.sums_latency(config),
+                    "bank_answer"))
             elif name == "tokens_grant":
                 m.d.comb += bridge.tokens_grant.eq(core.tokens_grant)
             elif name.endswith("_read_data"):

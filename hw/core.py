@@ -48,9 +48,9 @@ def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
             f"host_{name}_read_enable": In(1), f"host_{name}_read_data": Out(shape.bits),
         }
     return members | {
-        "host_banks_select": In(1), "host_banks_row": In(range(config.rows)),
+        "host_banks_row": In(range(config.rows)),
         "host_banks_address": In(address_bits(config)),
-        "host_banks_write_mask": In(config.columns),
+        "host_banks_write_enable": In(1), "host_banks_write_mask": In(config.columns),
         "host_banks_write_data": In(8 * config.columns), "host_banks_read_enable": In(1),
         "host_banks_read_data": Out(8 * config.columns),
         "tokens_grant": Out(1),
@@ -258,8 +258,9 @@ class Core(wiring.Component):
             ]
 
         m.d.comb += [
-            matrix.host_read.eq(self.host_banks_select & self.host_banks_read_enable),
-            matrix.host_write_mask.eq(Mux(self.host_banks_select, self.host_banks_write_mask, 0)),
+            matrix.host_read.eq(self.host_banks_read_enable),
+            matrix.host_write.eq(self.host_banks_write_enable),
+            matrix.host_write_mask.eq(self.host_banks_write_mask),
             matrix.host_row.eq(self.host_banks_row),
             matrix.host_address.eq(self.host_banks_address),
             matrix.host_write_data.eq(self.host_banks_write_data),

@@ -68,7 +68,9 @@ class HostBench(wiring.Component):
                              memory.enable.eq(select & (enable | mask.any())),
                              memory.write_mask.eq(Mux(select, mask, 0))]
         m.d.comb += self.active.eq(Cat(
-            getattr(host, f"{name}_select") for name in MAP.regions if name != "tokens").any())
+            *(getattr(host, f"{name}_select") for name in MAP.regions
+              if name not in ("tokens", "banks")),
+            host.banks_read_enable, host.banks_write_enable).any())
         # A bank answers two cycles after the read.
         hot, read_row = Signal(), Signal(range(CONFIG.rows))
         m.d.sync += [hot.eq(host.banks_read_enable), host.banks_valid.eq(hot),
@@ -79,11 +81,11 @@ class HostBench(wiring.Component):
             bank = Sram(words=CONFIG.bank_words, bits=8 * CONFIG.columns, granule_bits=8,
                         ports="1rw")
             m.submodules[f"bank_{row}"] = bank
-            here = host.banks_select & (host.banks_row == row)
+            here = host.banks_row == row
             m.d.comb += [
                 bank.address.eq(host.banks_address), bank.write_data.eq(host.banks_write_data),
                 bank.write_mask.eq(Mux(here, host.banks_write_mask, 0)),
-                bank.enable.eq(here & (host.banks_read_enable | host.banks_write_mask.any()))]
+                bank.enable.eq(here & (host.banks_read_enable | host.banks_write_enable))]
             with m.If(read_row == row):
                 m.d.comb += read_data.eq(bank.read_data)
         return m

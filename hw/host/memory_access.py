@@ -18,19 +18,22 @@ def memory_members(config: ChipletConfig) -> dict[str, wiring.Member]:
     ``NAME_read_enable``: read in this cycle; ``NAME_read_data``: comes one cycle later;
     ``NAME_write_mask`` (a bit per granule) and ``NAME_write_data`` (the same 32 bits in every
     place): write in this cycle, constant 0 if the host only reads.
-    The banks have ``banks_row`` as well, granules of a byte and words of ``columns`` bytes; their
-    data come with ``banks_valid``, one cycle after the read or later. ``tokens_select`` asks for
+    The banks have ``banks_row`` and ``banks_write_enable`` instead of a select, granules of a byte
+    and words of ``columns`` bytes; their data come with ``banks_valid``, one cycle after the read
+    or later. ``tokens_select`` asks for
     the memory: with ``tokens_grant`` the access happens in that cycle.
     """
     members: dict[str, wiring.Member] = {}
     for name, region in memory_map(config).regions.items():
         word_bytes = config.columns if name == "banks" else region.word_bytes
-        members |= {f"{name}_select": Out(1), f"{name}_address": Out(range(region.words)),
+        members |= {f"{name}_address": Out(range(region.words)),
                     f"{name}_read_enable": Out(1), f"{name}_read_data": In(8 * word_bytes),
                     f"{name}_write_mask": Out(word_bytes // region.granule_bytes),
                     f"{name}_write_data": Out(8 * word_bytes)}
-    return members | {"banks_row": Out(range(config.rows)), "banks_valid": In(1),
-                      f"{SHARED}_grant": In(1)}
+        if name != "banks":
+            members[f"{name}_select"] = Out(1)
+    return members | {"banks_row": Out(range(config.rows)), "banks_write_enable": Out(1),
+                      "banks_valid": In(1), f"{SHARED}_grant": In(1)}
 
 
 class MemoryAccess(wiring.Component):
@@ -62,6 +65,8 @@ class MemoryAccess(wiring.Component):
         error = Signal(AccessError, reset_less=True)
         read_data = Signal(32, reset_less=True)
         selected = {name: Signal(name=f"{name}_selected") for name in regions}
+        # Registers drive the memories, which are far apart; only the shared one waits for its grant.
+        starts = {name: Signal(name=f"{name}_starts") for name in regions}
         accessing = Signal()
 
         m.d.comb += [
@@ -80,6 +85,8 @@ class MemoryAccess(wiring.Component):
                 m.d.sync += [error.eq(found), *(selected[name].eq(self._hits(request, region))
                                                 for name, region in regions.items())]
                 with m.If(found == AccessError.NONE):
+                    m.d.sync += [starts[name].eq(self._hits(request, region))
+                                 for name, region in regions.items()]
                     m.next = "Access"
                 with m.Else():
                     m.next = "Response"
@@ -87,16 +94,18 @@ class MemoryAccess(wiring.Component):
                 m.d.comb += [accessing.eq(~selected[SHARED] | getattr(self, f"{SHARED}_grant")),
                              self.exclusive.eq(~selected[SHARED])]
                 with m.If(accessing):
+                    m.d.sync += [start.eq(0) for start in starts.values()]
                     with m.If(request.write):
                         m.next = "Response"
                     with m.Else():
                         m.next = "Read"
                 for name in regions:
-                    m.d.comb += getattr(self, f"{name}_select").eq(selected[name])
+                    if name != "banks":
+                        m.d.comb += getattr(self, f"{name}_select").eq(selected[name])
             with m.State("Read"):
                 m.d.comb += self.exclusive.eq(1)
                 for name in regions:
-                    if name != SHARED:
+                    if name not in (SHARED, "banks"):
                         m.d.comb += getattr(self, f"{name}_select").eq(selected[name])
                 with m.If(~selected["banks"] | self.banks_valid):
                     m.d.sync += read_data.eq(self._word(request, regions, selected))
@@ -107,9 +116,11 @@ class MemoryAccess(wiring.Component):
                     m.next = "Request"
 
         for name, region in regions.items():
-            self._drive(m, region, request, accessing & selected[name])
-        m.d.comb += self.banks_row.eq(
-            request.address[(config.columns - 1).bit_length():][:(config.rows - 1).bit_length()])
+            grant = getattr(self, f"{SHARED}_grant") if name == SHARED else Const(1)
+            self._drive(m, region, request, starts[name] & grant)
+        row = request.address[(config.columns - 1).bit_length():][:(config.rows - 1).bit_length()]
+        m.d.comb += [self.banks_row.eq(row),
+                     self.banks_write_enable.eq(starts["banks"] & request.write)]
         return m
 
     @staticmethod

@@ -54,7 +54,7 @@ class MatrixUnit(wiring.Component):
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
             "sampler_live": Out(range(lanes + 1)), "sampler_logits": Out(32 * lanes),
-            "host_read": In(1), "host_write_mask": In(config.columns),
+            "host_read": In(1), "host_write": In(1), "host_write_mask": In(config.columns),
             "host_row": In(range(config.rows)), "host_address": In(address_bits(config)),
             "host_write_data": In(8 * config.columns),
             "host_data": Out(8 * config.columns),
@@ -114,7 +114,7 @@ class MatrixUnit(wiring.Component):
             array.activations.eq(word),
             store_path.activation_word.eq(word), array.store.eq(store_path.store),
             store_path.host_store.row.eq(Mux(
-                self.host_write_mask.any(),
+                self.host_write,
                 Cat(*(self.host_row == r for r in range(config.rows))), 0)),
             store_path.host_store.address.eq(self.host_address),
             store_path.host_store.mask.eq(self.host_write_mask),
