@@ -191,7 +191,8 @@ CONFIGS: dict[str, ChipletConfig] = {
         ),
         # The LFE5U-85F has 156 multipliers and 208 block RAMs: 128 of each are the array's.
         ChipletConfig(
-            name="fpga", rows=8, columns=16, lanes=4, bank_words=2048, activation_words=2048,
+            name="fpga", rows=8, columns=16, rows_per_step=2, lanes=4, bank_words=2048,
+            activation_words=2048,
             output_words=256, result_beats=2048, residual_beats=512, multiplier_beats=2048,
             rope_beats=1024, row_slots=256, program_words=1024, max_rows=8, context=256,
             hard_multipliers=True,

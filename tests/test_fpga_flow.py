@@ -303,7 +303,8 @@ def test_tools(tmp_path: Path) -> None:
     """All tools and the report on a design of a hundred cells."""
     source, netlist = tmp_path / "piece.v", tmp_path / "netlist.json"
     source.write_text(PIECE)
-    synthesis = run_synthesis([source], "tessera_ulx3s", tmp_path, lambda text: None)
+    synthesis = run_synthesis(
+        CONFIGS["fpga_small"], [source], "tessera_ulx3s", tmp_path, lambda text: None)
     assert synthesis.netlist == netlist
     assert (synthesis.cells["DP16KD"], synthesis.cells["MULT18X18D"]) == (1, 1)
     assert synthesis.multiplications == {"multiplications": 1, "pes": 0, "hard": 1, "soft": 0}

@@ -18,6 +18,13 @@ class Device:
     flip_flops: int
     multipliers: int
     block_rams: int
+    #: Where multipliers and block RAMs stand: rows, from the top; in each the same groups of
+    #: sites at these columns; in a group their distance from it, and nextpnr's name.
+    macro_columns: tuple[int, ...]
+    multiplier_rows: tuple[int, ...]
+    multiplier_sites: tuple[tuple[int, str], ...]
+    block_ram_rows: tuple[int, ...]
+    block_ram_sites: tuple[tuple[int, str], ...]
 
     def available(self) -> dict[str, int]:
         """Return the number of each resource."""
@@ -31,6 +38,11 @@ class Device:
 LFE5U_85F = Device(
     name="LFE5U-85F-6BG381C", options=("--85k", "--package", "CABGA381", "--speed", "6"),
     luts=83_640, flip_flops=83_640, multipliers=156, block_rams=208,
+    macro_columns=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114),
+    multiplier_rows=(10, 34, 58),
+    multiplier_sites=((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5")),
+    block_ram_rows=(22, 46, 70, 82),
+    block_ram_sites=((0, "EBR0"), (2, "EBR1"), (4, "EBR2"), (6, "EBR3")),
 )  # fmt: skip
 
 #: Bits of a DP16KD; its widths are 1, 2, 4, 9, 18 and, with one port of each kind, 36.

@@ -8,6 +8,8 @@ from typing import Any
 
 from flows.fpga.blocks import Block, count_blocks, needs
 from flows.fpga.device import LFE5U_85F, check_fits
+from flows.fpga.floorplan import constrain, floorplan
+from flows.fpga.multipliers import align_operands
 from flows.fpga.process import Progress, require_package, run_tool
 from hw.config import ChipletConfig
 from hw.emit import write_if_changed
@@ -56,13 +58,15 @@ def synthesize(
     logic, memories = out / f"{emitted.top}.v", out / f"{emitted.top}_memories.v"
     write_if_changed(logic, emitted.logic)
     write_if_changed(memories, emitted.sram_fpga)
-    result = run_synthesis([memories, logic], emitted.top, out, progress)
+    result = run_synthesis(config, [memories, logic], emitted.top, out, progress)
     check_fits(config.name, needs(result.cells))
     return replace(result, seconds=time.monotonic() - start)
 
 
-def run_synthesis(sources: list[Path], top: str, out: Path, progress: Progress) -> Synthesis:
-    """Synthesize Verilog files; netlist and log come into `out`."""
+def run_synthesis(
+    config: ChipletConfig, sources: list[Path], top: str, out: Path, progress: Progress
+) -> Synthesis:
+    """Synthesize Verilog files; netlist, with places for the array, and log come into `out`."""
     start = time.monotonic()
     netlist, summary, job = out / "netlist.json", out / "multiplications.json", out / "synthesis.json"
     job.write_text(json.dumps({
@@ -70,7 +74,12 @@ def run_synthesis(sources: list[Path], top: str, out: Path, progress: Progress) 
         "multipliers": LFE5U_85F.multipliers, "netlist": str(netlist), "summary": str(summary),
     }) + "\n")  # fmt: skip
     run_tool("Yosys", ["-m", "flows.fpga.yosys_worker", str(job)], out / "yosys.log", progress, _STEPS)
-    module = json.loads(netlist.read_text())["modules"][top]
+    progress("planning")
+    design = json.loads(netlist.read_text())
+    module = design["modules"][top]
+    align_operands(module)
+    constrain(module["cells"], floorplan(module["cells"], config))
+    netlist.write_text(json.dumps(design))
     return Synthesis(
         netlist=netlist, cells=count_cells(module), blocks=count_blocks(module),
         multiplications=json.loads(summary.read_text()), seconds=time.monotonic() - start,

@@ -52,8 +52,9 @@ def match_registers(gold: CutModule, optimized: CutModule, gate: CutModule) -> l
         _join(classes, partners, register)
     for register in gold.registers:
         if register not in classes:
-            constants = {net for bit in gold.names.get(register, ())
-                         if (net := optimized.nets.get(bit)) in ("0", "1")}
+            constants: set[str | int] = {
+                net for bit in gold.names.get(register, ())
+                if (net := optimized.nets.get(bit)) in ("0", "1")}
             if gold.registers[register] in ("0", "1"):  # even if its name is gone
                 constants = {gold.registers[register]}
             if len(constants) == 1:
