@@ -95,10 +95,12 @@ def test_access(geometry: tuple[int, int, int]) -> None:
         data = getattr(access, f"{name}_read_data")
         while True:
             await ctx.tick()
-            select = ctx.get(getattr(access, f"{name}_select"))
             mask = ctx.get(getattr(access, f"{name}_write_mask"))
             enable = ctx.get(getattr(access, f"{name}_read_enable"))
-            assert select or not (mask or enable), name
+            if name == "banks":
+                assert not (mask or enable) or ctx.get(access.banks_write_enable) == (not enable)
+            else:
+                assert ctx.get(getattr(access, f"{name}_select")) or not (mask or enable), name
             if mask:
                 touched.append(name)
                 address, _ = word_address(ctx, name)
