@@ -107,7 +107,7 @@ class Core(wiring.Component):
                 queue.push.eq(getattr(sequencer, f"{unit}_push")), queue.wait.eq(sequencer.wait),
                 getattr(sequencer, f"{unit}_full").eq(queue.full),
                 queue.matrix_done.eq(matrix.done), queue.vector_done.eq(vector.done),
-                queue.enable.eq(sequencer.fault == Fault.NONE),
+                queue.enable.eq(sequencer.healthy),
             ]
         m.d.comb += [
             matrix.head.eq(matrix_queue.head), matrix.head_ready.eq(matrix_queue.ready),

@@ -30,6 +30,8 @@ CASES: list[tuple[str, str, Fault, int]] = [
     ("END without LOOP", "END\n", Fault.LOOP, 0),
     ("loops too deep", "SET r1, r0, r0, 2\n" + "LOOP r1, X\n" * 7 + "X:\nEND\n", Fault.LOOP, 7),
     ("no rows", "MATMUL signal=1, destination=RESULT\n", Fault.EMPTY_COMMAND, 0),
+    ("no rows before a token", "SET v.rows, r0, r0, 0\nNORM signal=1\nEMIT r0\nHALT ALWAYS, r0, r0, 0\n",
+     Fault.EMPTY_COMMAND, 1),
     ("long product", _FINE + "SET m.k_tiles, r0, r0, 1025\n" + _MATMUL, Fault.DOT_LENGTH, _COMMAND),
     ("bank", _FINE + "SET m.weight, r0, r0, 1048575\n" + _MATMUL, Fault.BANK_ADDRESS, _COMMAND),
     ("activations", _FINE + "SET m.x, r0, r0, 65535\n" + _MATMUL, Fault.ACTIVATION_ADDRESS, _COMMAND),
@@ -83,6 +85,7 @@ async def every_cause(dut) -> None:
                  else [int(assemble("SET r1, r0, r0, 0\n")[0])] * size)
         pending = await _bad_run(bench, words)
         assert pending["fault"] and not pending["done"], f"{name}: {await bench.describe()}"
+        assert not pending["token"], f"{name}: a token came from behind the fault"
         got = Fault(await bench.registers.read("FAULT_CAUSE"))
         at = await bench.registers.read("FAULT_PC")
         assert got == cause, f"{name}: got {got.name}, want {cause.name}"

@@ -229,6 +229,12 @@ async def faults(dut) -> None:
         ({"opcode": Opcode.EMBED, "limit": 0}, Fault.TOKEN_ADDRESS),
         ({"opcode": Opcode.STORE_KEYS, "weight": c.bank_words}, Fault.BANK_ADDRESS),
         ({"opcode": Opcode.STORE_VALUES, "weight": c.bank_words}, Fault.BANK_ADDRESS),
+        ({"opcode": Opcode.STORE_KEYS, "weight": c.bank_words - 1, "position": c.columns},
+         Fault.BANK_ADDRESS),
+        ({"opcode": Opcode.STORE_VALUES, "weight": c.bank_words - 1, "position": c.rows},
+         Fault.BANK_ADDRESS),
+        ({"opcode": Opcode.STORE_KEYS, "weight": 1 << 19}, Fault.BANK_ADDRESS),
+        ({"opcode": Opcode.STORE_VALUES, "weight": 1 << 19}, Fault.BANK_ADDRESS),
     ]
     for number, (change, cause) in enumerate(cases):
         await bench.issue({**base, **change}, pc=100 + number)

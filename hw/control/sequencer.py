@@ -35,9 +35,10 @@ class Sequencer(wiring.Component):
     waits for; ``units_idle``: queues and units are empty; ``sampler_busy``, ``sampled_token``,
     ``draw``; ``token_write`` with ``token_address``, ``token_data``: stays until the memory takes
     it (``token_blocked``: not in this cycle); ``token_event``: it has; ``unit_fault`` with
-    ``unit_fault_pc``; ``fault``, ``fault_pc``: sticky until reset; ``watchdog_cycles``: most cycles
+    ``unit_fault_pc``; ``fault``, ``fault_pc``: sticky until reset; ``healthy``: no fault, and
+    none is found in this cycle: no command may start without it; ``watchdog_cycles``: most cycles
     without a completed command or token, 0 counts as 2**32. All outputs but pushes, waits,
-    ``stalled`` and ``program_enable`` are registers.
+    ``healthy``, ``stalled`` and ``program_enable`` are registers.
 
     Stages: program memory, decoding with the read of operands, execution.
     Throughput: one instruction per cycle; SHR, MIN, and a SKIP or HALT that compares take two; a
@@ -63,7 +64,7 @@ class Sequencer(wiring.Component):
             "token_address": Out(range(config.context)), "token_write": Out(1),
             "token_data": Out(32), "token_blocked": In(1), "token_event": Out(1),
             "unit_fault": In(Fault), "unit_fault_pc": In(PC_BITS),
-            "fault": Out(Fault), "fault_pc": Out(PC_BITS),
+            "fault": Out(Fault), "fault_pc": Out(PC_BITS), "healthy": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -84,6 +85,9 @@ class Sequencer(wiring.Component):
         self._active, self._hold, self._go = Signal(), Signal(), Signal()
         #: It completes now if it is none of those that may wait for queues, events, or EMIT.
         self._brief = Signal()
+        #: The command just pushed is bad, and its program counter.
+        self._empty, self._too_long = Signal(), Signal()
+        self._pushed_pc = Signal(PC_BITS, reset_less=True)
         self._registers(m)
         self._decode(m)
         self._execute(m)
@@ -158,12 +162,11 @@ class Sequencer(wiring.Component):
                  | (decoded.vector & ((d["v.rows"] == 0) | (d["v.segments"] == 0)
                                       | (d["v.beats"] == 0))))
         entered = scalar.a != 0
+        too_long = decoded.matmul & (
+            d["m.k_tiles"] > self.config.longest_dot // self.config.rows)
         problems = (
             (decoded.past_end, Fault.PROGRAM_COUNTER), (decoded.illegal, Fault.ILLEGAL_INSTRUCTION),
             ((decoded.loop & entered & loops.full) | (decoded.end & loops.empty), Fault.LOOP),
-            (empty, Fault.EMPTY_COMMAND),
-            (decoded.matmul & (d["m.k_tiles"] > self.config.longest_dot // self.config.rows),
-             Fault.DOT_LENGTH),
             (decoded.emit & (scalar.a >= self.config.context), Fault.TOKEN_ADDRESS))
         self._cause, problem = Signal(Fault), Signal()
         for condition, fault in reversed(problems):
@@ -174,8 +177,7 @@ class Sequencer(wiring.Component):
         ready, needs_token = Signal(), Signal()
         m.d.comb += [
             ready.eq(self._valid & self.running & ~self._halting & ~self._pausing & ~self.paused
-                     & ~self._at_break & ~decoded.past_end & ~decoded.illegal
-                     & (self.fault == Fault.NONE)),
+                     & ~self._at_break & ~decoded.past_end & ~decoded.illegal & self.healthy),
             needs_token.eq(decoded.needs_token & self.sampler_busy),
             self._brief.eq(ready & ~needs_token & ~scalar.first),
             problem.eq(Cat(*(condition for condition, _ in problems)).any()),
@@ -188,6 +190,12 @@ class Sequencer(wiring.Component):
             self._go.eq(self._active & ~self._hold & ~scalar.first),
             self.stalled.eq(self._active & self._hold),
         ]
+        # A command's sizes are judged in the cycle after its push, in which no unit can start it.
+        m.d.sync += [self._empty.eq(self._go & empty), self._too_long.eq(self._go & too_long)]
+        with m.If(self._go):
+            m.d.sync += self._pushed_pc.eq(self._pc)
+        m.d.comb += self.healthy.eq(
+            (self.fault == Fault.NONE) & ~self._empty & ~self._too_long)
         is_end = Signal()
         m.d.sync += [is_end.eq(self.sampled_token == self.end_token),
                      self.draw.eq(self._go & decoded.draw)]
@@ -275,6 +283,10 @@ class Sequencer(wiring.Component):
         with m.If(healthy):
             with m.If(self.unit_fault != Fault.NONE):
                 m.d.sync += [self.fault.eq(self.unit_fault), self.fault_pc.eq(self.unit_fault_pc)]
+            with m.Elif(self._empty | self._too_long):
+                m.d.sync += [
+                    self.fault.eq(Mux(self._empty, Fault.EMPTY_COMMAND, Fault.DOT_LENGTH)),
+                    self.fault_pc.eq(self._pushed_pc)]
             with m.Elif(self.running & self._valid & ~self._halting & ~self._pausing
                         & (self._cause != Fault.NONE)):
                 m.d.sync += [self.fault.eq(self._cause), self.fault_pc.eq(self._pc)]

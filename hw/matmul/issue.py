@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import ChipletConfig
 from hw.control.isa import Destination, Fault, Opcode, Source
 from hw.control.queue import command_in_flight_layout
-from hw.matmul.array_step import column_bits, wave_layout
+from hw.matmul.array_step import address_bits, column_bits, wave_layout
 from hw.matmul.store_path import store_request_layout, value_parts
 from hw.matmul.systolic_array import tag_layout
 
@@ -28,6 +28,19 @@ class _Count:
 
     def step(self) -> None:
         self._m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self._left == 2)]
+
+
+def _store_address(m: Module, config: ChipletConfig, weight: Signal, offset: Value) -> tuple[
+        Value, Value]:
+    """Return the bank word so far behind another, and whether the banks lack it.
+
+    The carry goes through the bits that an address may have; the first word's others are looked
+    at beside it.
+    """
+    bits = max(address_bits(config), len(offset))
+    address = Signal(bits + 1)
+    m.d.comb += address.eq(weight[:bits] + offset)
+    return address, weight[bits:].any() | (address >= config.bank_words)
 
 
 class MatrixIssue(wiring.Component):
@@ -302,9 +315,9 @@ class MatrixIssue(wiring.Component):
 
             # Stores: the write follows its activation word (see StorePath).
             with m.State("Store keys"):
-                key_address = weight + (position >> col_bits)
+                key_address, key_bad = _store_address(m, config, weight, position >> col_bits)
                 m.d.comb += [access.eq(1), reads_x.eq(1), self.storing.eq(1),
-                             bank_bad.eq(key_address >= config.bank_words),
+                             bank_bad.eq(key_bad),
                              self.store_request.column_valid.eq(ok),
                              self.store_request.address.eq(key_address),
                              self.store_request.column.eq(position)]
@@ -319,9 +332,9 @@ class MatrixIssue(wiring.Component):
                 with m.If(~wave_in & (since_wave >= max(config.steps - 4, 0))):
                     m.next = "Store values"
             with m.State("Store values"):
-                value_address = weight + (position >> row_bits)
+                value_address, value_bad = _store_address(m, config, weight, position >> row_bits)
                 m.d.comb += [access.eq(1), reads_x.eq(1), self.storing.eq(1),
-                             bank_bad.eq(value_address >= config.bank_words),
+                             bank_bad.eq(value_bad),
                              self.store_request.word_valid.eq(ok),
                              self.store_request.address.eq(value_address),
                              self.store_request.row.eq(position),
