@@ -16,7 +16,7 @@ ERRORS = {
     "drop": "it is replaced by random bits",
     "burst": "it and burst_phits more are replaced by random bits",
     "duplicate": "it is replaced by the phit before it",
-    "slip": "the delay of the wires changes, so that phits are lost, or come twice",
+    "slip": "the delay of the wires changes by one, so that a phit is lost, or comes twice",
 }
 
 
@@ -52,7 +52,7 @@ class LinkWires(wiring.Component):
         delay = Signal(2)
         slipping = happens(randoms[FLIPS], 0, "slip")
         with m.If(slipping):
-            m.d.sync += delay.eq(randoms[FLIPS][30:32])
+            m.d.sync += delay.eq(Mux(randoms[FLIPS][30], delay + (delay != 3), delay - (delay != 0)))
         delayed = Signal(self.bits)
         with m.Switch(delay):
             for i, phit in enumerate(line):

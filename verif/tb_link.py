@@ -81,7 +81,7 @@ class Bench:
             self.set(side, **values)
 
     def get(self, side: str, name: str) -> int:
-        return self.dut[f"{side}_{name}"].value.to_unsigned()
+        return int(str(self.dut[f"{side}_{name}"].value), 2)
 
     def state(self, side: str) -> LinkState:
         return LinkState(self.get(side, "state"))
@@ -143,7 +143,7 @@ async def without_errors(dut) -> None:
     bench = await begin(dut)
     for channels in (0b1, 0b100000, ALL):
         bench.set_both(clear=1)
-        await bench.cycles(2)
+        await bench.cycles(3)
         bench.set_both(clear=0)
         before = {side: bench.get(side, "count_starved") for side in SIDES}
         cycles = await bench.traffic(4000, channels)
@@ -222,13 +222,12 @@ async def cut_and_repaired(dut) -> None:
 
 
 async def train_again(bench: Bench) -> None:
-    """Tell both ends to train, one after the other, with the traffic cleared."""
-    bench.set_both(channels=0)
-    for side in SIDES:
-        bench.set(side, retrain=1, clear=1)
-        await bench.cycles(3)
-        bench.set(side, retrain=0)
-        await bench.cycles(30)
+    """Tell both ends to train, at different times, with the traffic cleared."""
+    bench.set_both(channels=0, clear=1)
+    for retrain in (1, 0):
+        for side in SIDES:
+            bench.set(side, retrain=retrain)
+            await bench.cycles(30)
     bench.set_both(clear=0)
     await bench.up()
     assert not any(bench.get(side, "interrupt") for side in SIDES)
