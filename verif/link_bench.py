@@ -2,10 +2,11 @@
 
 from amaranth.hdl import (
     ClockDomain,
+    ClockSignal,
     DomainRenamer,
     Module,
     ResetInserter,
-    Signal,
+    ResetSignal,
     Value,
 )
 from amaranth.lib import wiring
@@ -82,10 +83,9 @@ class LinkBench(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.d.sync += self.now.eq(self.now + 1)
-        clocks = [Signal(name="near_clk"), Signal(name="far_clk_used")]
         if self.own_clock:
-            m.domains.far = far = ClockDomain("far", reset_less=True, local=True)
-            m.d.comb += far.clk.eq(self.far_clk)
+            m.domains.far = far = ClockDomain("far", local=True)
+            m.d.comb += [far.clk.eq(self.far_clk), far.rst.eq(ResetSignal("sync"))]
         for i, side in enumerate(SIDES):
             reset = getattr(self, f"{side}_reset")
             renamed = DomainRenamer("far" if i and self.own_clock else "sync")
@@ -96,12 +96,10 @@ class LinkBench(wiring.Component):
                          self.sides[i].now.eq(self.now)]
         for name, member, inner in self.ports:
             outer = Value.cast(getattr(self, name))
-            target, source = (Value.cast(inner), outer)
-            if member.flow == Out:
-                target, source = source, target
+            inner = Value.cast(inner)
+            target, source = (inner, outer) if member.flow == In else (outer, inner)
             m.d.comb += target.eq(source)
         if self.own_clock:
-            from amaranth.hdl import ClockSignal
             m.d.comb += [self.sides[0].link_clk.eq(self.far_clk),
                          self.sides[1].link_clk.eq(ClockSignal("sync"))]
         return m

@@ -57,12 +57,12 @@ class LinkTraffic(wiring.Component):
         })
 
     def _payload(self, channel: Value, number: Value) -> Value:
-        """Return head, tail and data (without the time) of a channel's flit."""
+        """Return head, tail and data (without the time) of a channel's flit: number, then hash."""
         mixed = ((number * 0x9E37_79B1) + (channel * 0x85EB_CA6B))[:32]
         mixed = (mixed ^ (mixed >> 15))[:32]
-        lanes = [(mixed + Const(0x2545_F491 * i % (1 << 32), 32))[:32]
-                 for i in range(self.config.flit_bits // 32)]
-        return Cat(mixed[5], mixed[9], *lanes)[:2 + self.config.flit_bits - TIME_BITS]
+        lanes = [mixed ^ Const(0x2545_F491 * i % (1 << 32), 32)
+                 for i in range(1, self.config.flit_bits // 32)]
+        return Cat(mixed[5], mixed[9], number, *lanes)[:2 + self.config.flit_bits - TIME_BITS]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -131,12 +131,14 @@ class LinkTraffic(wiring.Component):
                          numbers[flit.channel].eq(expected + 1)]
             with m.If(latency > self.latency_most):
                 m.d.sync += self.latency_most.eq(latency)
+            difference = (got[2:34] - expected)[:32]
             with m.If(got == self._payload(flit.channel, expected)):
                 pass
-            with m.Elif(got == self._payload(flit.channel, (expected + 1)[:32])):
-                m.d.sync += [self.lost.eq(self.lost + 1), numbers[flit.channel].eq(expected + 2)]
-            with m.Elif(got == self._payload(flit.channel, (expected - 1)[:32])):
+            with m.Elif(difference == 0):
+                m.d.sync += self.wrong.eq(self.wrong + 1)
+            with m.Elif(difference[-1]):
                 m.d.sync += [self.duplicated.eq(self.duplicated + 1),
                              numbers[flit.channel].eq(expected)]
             with m.Else():
-                m.d.sync += self.wrong.eq(self.wrong + 1)
+                m.d.sync += [self.lost.eq(self.lost + difference),
+                             numbers[flit.channel].eq(got[2:34] + 1)]

@@ -36,6 +36,10 @@ class Transmitter(wiring.Component):
 
     def __init__(self, config: NetworkConfig, channels: int = CHANNELS) -> None:
         self.config, self.channels = config, channels
+        #: Flits that are not acknowledged at most.
+        self.window = config.replay_flits - 1
+        #: Flits of a channel on their way or in its queue at most.
+        self.places = config.queue_flits
         super().__init__({
             "out_valid": In(1), "out_flit": In(flit_layout(config)), "out_ready": Out(1),
             "out_room": Out(channels, init=(1 << channels) - 1),
@@ -50,7 +54,6 @@ class Transmitter(wiring.Component):
         m = Module()
         config = self.config
         bits = sequence_bits(config)
-        window = config.replay_flits - 1
         m.submodules.buffer = buffer = Sram(
             words=config.replay_flits, bits=flit_layout(config).size,
             granule_bits=flit_layout(config).size, ports="1r1w")
@@ -70,7 +73,7 @@ class Transmitter(wiring.Component):
         # What was not acknowledged before this cycle, and is then.
         waiting = Signal(bits)
         m.d.comb += waiting.eq(newest - oldest)
-        m.d.sync += full.eq((waiting == window) | ((waiting == window - 1) & take))
+        m.d.sync += full.eq((waiting == self.window) | ((waiting == self.window - 1) & take))
         newest_then, following_then = Signal(bits), Signal(bits)
         m.d.comb += [newest_then.eq(newest + take), following_then.eq(following + (take | again))]
 
@@ -99,8 +102,9 @@ class Transmitter(wiring.Component):
             m.d.sync += [
                 head.kind.eq(Mux(again | take, Kind.DATA, Kind.IDLE)),
                 head.sequence.eq(following), head.epoch.eq(epoch), head.status.eq(self.status),
-                flit.eq(_gate(again, buffer.read_data) | _gate(take, self.out_flit)
-                        | _gate(~self.up, training)),
+                # At most one of these is true.
+                flit.eq(Mux(again, buffer.read_data, 0) | Mux(take, Value.cast(self.out_flit), 0)
+                        | Mux(self.up, 0, training)),
             ]
             with m.If(~self.up):
                 m.d.sync += [head.kind.eq(Kind.TRAINING), head.status.eq(0),
@@ -155,7 +159,7 @@ class Transmitter(wiring.Component):
 
     def _credits(self, m: Module, take: Value) -> None:
         """Count flits sent on each channel, and keep what the peer says has left its queues."""
-        places = self.config.queue_flits
+        places = self.places
         count = self.peer.credit_count
         for channel in range(self.channels):
             used, freed, held = (Signal(len(count), name=f"{name}_{channel}")
@@ -174,9 +178,3 @@ class Transmitter(wiring.Component):
                 m.d.sync += [used.eq(0), freed.eq(0)]
         m.d.comb += self.starved.eq(
             self.up & self.slot & ~self.out_valid & ~Cat(*self.out_room).all())
-
-
-def _gate(enable: Value, value: Value) -> Value:
-    """Return ``value``, or 0."""
-    value = Value.cast(value)
-    return enable.replicate(len(value)) & value

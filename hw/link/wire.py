@@ -94,7 +94,7 @@ def signature(config: NetworkConfig) -> int:
 def training_data(config: NetworkConfig) -> int:
     """Return the data of a training word."""
     repeated = sum(TRAINING_PATTERN << i for i in range(0, config.flit_bits, 64))
-    return repeated | signature(config)
+    return (repeated | signature(config)) & ((1 << config.flit_bits) - 1)
 
 
 def is_training(config: NetworkConfig, message: data.View) -> Value:
