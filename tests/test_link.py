@@ -29,3 +29,11 @@ def run(name: str, flits: int, **arguments: object) -> None:
 def test_link(name: str) -> None:
     """All cocotb tests."""
     run(name, 20_000)
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["full"])
+def test_soak(name: str) -> None:
+    """A million flits of full width at each error rate, and with errors of every other kind."""
+    run(name, 1_000_000, testcase=["without_errors", "with_errors"])

@@ -122,5 +122,10 @@ class Link(wiring.Component):
         for name, event in events.items():
             counter = getattr(self, f"count_{name}")
             happened = Signal(name=f"happened_{name}")
-            m.d.sync += [happened.eq(event), counter.eq(counter + happened)]
+            m.d.sync += happened.eq(event)
+            # A carry passes over whole bytes.
+            for low in range(0, COUNTER_BITS, 8):
+                byte, carry = counter[low:low + 8], Signal(name=f"carry_{name}_{low}")
+                m.d.comb += carry.eq(happened & counter[:low].all())
+                m.d.sync += byte.eq(byte + carry)
         return m
