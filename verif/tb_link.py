@@ -204,7 +204,7 @@ async def back_pressure(dut) -> None:
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
 async def cut_and_repaired(dut) -> None:
-    """A cut in one direction takes both ends down in bounded time; they train again, and work."""
+    """Cut one direction: both ends go down in bounded time, train again, and work."""
     bench = await begin(dut)
     for kind in ("cut", "noise"):
         await bench.traffic(200)
@@ -255,7 +255,7 @@ async def reset_of_one_side(dut) -> None:
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
 async def training_with_errors(dut) -> None:
-    """The link comes up, and works, over wires that make errors from the start."""
+    """Train over wires that make errors from the start."""
     bench = Bench(dut)
     await bench.start()
     bench.errors(1e-3)

@@ -35,6 +35,7 @@ class Crossing(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        bits = len(self.link_phit)
         # The reset comes at any time, and goes with the link's clock.
         m.domains.link_release = release = ClockDomain("link_release", async_reset=True, local=True)
         m.domains.link = link = ClockDomain("link", async_reset=True, local=True)
@@ -46,22 +47,20 @@ class Crossing(wiring.Component):
         def position(name: str) -> Signal:
             return Signal(_POSITION_BITS, name=name)
 
-        entries = Array(Signal(len(self.phit), name=f"entry_{i}", reset_less=True)
+        entries = Array(Signal(bits, name=f"entry_{i}", reset_less=True)
                         for i in range(ENTRIES))
         written, written_gray = position("written"), position("written_gray")
         read, read_gray = position("read"), position("read_gray")
-        read_first, read_seen = position("read_first"), position("read_seen")
-        written_first, written_seen = position("written_first"), position("written_seen")
+        read_seen = _synchronized(m.d.link, read_gray, "read")
+        written_seen = _synchronized(m.d.sync, written_gray, "written")
 
-        arriving = Signal(len(self.phit), reset_less=True)
-        m.d.link += [arriving.eq(self.link_phit), read_first.eq(read_gray),
-                     read_seen.eq(read_first)]
+        arriving = Signal(bits, reset_less=True)
+        m.d.link += arriving.eq(self.link_phit)
         with m.If(written_gray != Cat(read_seen[:-2], ~read_seen[-2:])):  # not full
             m.d.link += [entries[written[:-1]].eq(arriving), written.eq(written + 1),
                          written_gray.eq(_gray(written + 1))]
 
-        m.d.sync += [written_first.eq(written_gray), written_seen.eq(written_first),
-                     self.valid.eq(written_seen != read_gray), self.phit.eq(entries[read[:-1]])]
+        m.d.sync += [self.valid.eq(written_seen != read_gray), self.phit.eq(entries[read[:-1]])]
         with m.If(written_seen != read_gray):
             m.d.sync += [read.eq(read + 1), read_gray.eq(_gray(read + 1))]
         return m
@@ -70,3 +69,14 @@ class Crossing(wiring.Component):
 def _gray(value: Value) -> Value:
     value = value[:_POSITION_BITS]
     return value ^ value[1:]
+
+
+def _synchronized(domain: object, position: Value, name: str) -> Value:
+    """Return a position behind two flip-flops for each bit."""
+    seen = []
+    for i, bit in enumerate(position):
+        stages = [Signal(name=f"{name}_{stage}_{i}", reset_less=True) for stage in ("first", "seen")]
+        for stage, source in zip(stages, (bit, stages[0]), strict=True):
+            domain += stage.eq(source)
+        seen.append(stages[1])
+    return Cat(*seen)
