@@ -48,7 +48,7 @@ async def hardware_and_golden(dut) -> None:
     to_golden: deque[Flit] = deque()
     to_hardware: deque[Flit] = deque()
     held: list[int] = []
-    arrived = 0
+    arrived, damaged = 0, 0
     for cycle in range(6000):
         await edge
         # The cycle that ends here: what the hardware showed.
@@ -64,6 +64,7 @@ async def hardware_and_golden(dut) -> None:
             assert held.count(held[-1]) <= CONFIG.queue_flits, f"cycle {cycle}: overflow"
         if rng.random() < error_rate:
             phit ^= 1 << rng.randrange(FORM.bits)
+            damaged += 1
         word = FORM.decode(phit)
         if not up:
             if word is not None and word.kind == TRAINING:
@@ -108,4 +109,7 @@ async def hardware_and_golden(dut) -> None:
             dut.out_valid.value, offered = 0, None
     assert LinkState(dut.state.value.to_unsigned()) == LinkState.UP
     assert not to_golden and not to_hardware, f"{len(to_golden)}, {len(to_hardware)} did not arrive"
+    # Nothing but a damaged word makes the hardware go back, and only once.
+    replays = dut.count_replays.value.to_unsigned()
+    assert 50 < replays <= damaged, f"{replays} replays of {damaged} damaged words"
     assert arrived > 1000 and other.replays > 50

@@ -85,7 +85,7 @@ class Transmitter(wiring.Component):
             with m.If(replaying):
                 m.d.sync += replaying.eq(following_then != newest)
         m.d.sync += newest.eq(newest_then)
-        self._fetch(m, buffer, following, newest, replaying, fetched, unsaved, again)
+        self._fetch(m, buffer, following, replaying, fetched, again)
         self._judge(m, waiting, oldest, epoch)
         self._credits(m, take)
 
@@ -119,19 +119,20 @@ class Transmitter(wiring.Component):
                 newest, following, oldest, epoch, full, replaying, fetched, unsaved, self.replay)]
         return m
 
-    def _fetch(self, m: Module, buffer: Sram, following: Value, newest: Value, replaying: Value,
-               fetched: Value, unsaved: Value, again: Value) -> None:
-        """Read flits of a replay ahead, one before it is sent; never the one being written."""
-        after = Signal(len(following))
-        more = Signal()
+    def _fetch(self, m: Module, buffer: Sram, following: Value, replaying: Value, fetched: Value,
+               again: Value) -> None:
+        """Read flits of a replay ahead, one before it is sent.
+
+        The flit that is being written is never read: it has not been sent when the word was made that
+        started the replay, and a replay starts at a flit that was sent before that word.
+        """
+        fetch = Signal()
         m.d.comb += [
-            after.eq(following + 1),
-            more.eq(Mux(fetched, again & (after != newest), replaying & ~unsaved)),
-            buffer.read_address.eq(Mux(fetched, after, following)),
-            buffer.read_enable.eq(more),
+            fetch.eq(again | (replaying & ~fetched)), buffer.read_enable.eq(fetch),
+            buffer.read_address.eq(Mux(fetched, following + 1, following)),
         ]
-        with m.If(~self.replay & (again | ~fetched)):
-            m.d.sync += fetched.eq(more)
+        with m.If(fetch & ~self.replay):
+            m.d.sync += fetched.eq(1)
 
     def _judge(self, m: Module, waiting: Value, oldest: Value, epoch: Value) -> None:
         """Take acknowledgements; decide whether to go back, in the next cycle."""
