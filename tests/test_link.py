@@ -21,6 +21,7 @@ from hw.link.page import page
 from hw.link.wire import phit_bits, status_layout, training_data, wire_layout
 from hw.network.config import NetworkConfig
 from verif.link_bench import LinkBench
+from verif.link_measure import measure
 from verif.simulator import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ CONFIGS = {
     "clocks": {"flit_bytes": 8, "phits_per_word": 4, "receive_clock": "link", "replay_flits": 8,
                "queue_flits": 8},
     "phits": {"flit_bytes": 8, "phits_per_word": 2},
-    "full": {},
+    "full": {"silence_cycles": NetworkConfig().silence_cycles},
 }
 
 
@@ -54,6 +55,17 @@ def test_link(name: str) -> None:
 def test_soak() -> None:
     """A million flits of full width at each error rate, and with errors of every other kind."""
     run("full", 1_000_000)
+
+
+@pytest.mark.sim
+def test_goodput() -> None:
+    """A flit per word without errors, and at least nine of ten at one bad bit in a million."""
+    config = NetworkConfig(flit_bytes=8, silence_cycles=512)
+    figures = measure(config, (0.0, 1e-6, 1e-3), 20_000, "link_bench_narrow")
+    for each in figures:
+        least = {0.0: 0.99, 1e-6: 0.9, 1e-3: 0.1}[each.bit_error_rate]
+        assert each.goodput >= least, each
+    assert figures[0].mean_latency == figures[1].mean_latency == Link.latency(config) == 4
 
 
 @pytest.mark.sim
