@@ -28,8 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Fields of the configurations, each of which has a simulator.
 CONFIGS = {
     "narrow": {"flit_bytes": 8},
-    "clocks": {"flit_bytes": 8, "phits_per_word": 4, "receive_clock": "link", "replay_flits": 8,
-               "queue_flits": 8},
+    "clocks": {"flit_bytes": 8, "phits_per_word": 4, "receive_clock": "link"},
     "phits": {"flit_bytes": 8, "phits_per_word": 2},
     "full": {"silence_cycles": NetworkConfig().silence_cycles},
 }

@@ -1,7 +1,8 @@
 """Proof that the link's protocol loses nothing, whatever the wires do.
 
 The hardware's own Transmitter, Receiver and CreditReturn stand around wires of some delay, on which
-any word of either direction may be found bad at any time, and words may come at any pace. What is
+any word of either direction may be found bad at any time, or the one before it comes again in its place,
+and words may come at any pace. What is
 proved, for runs of any length, is that no state can be reached in which ``bad`` is 1:
 
 - "order": a flit arrives that is not the next one. Of the flits one, at any place, is marked: its
@@ -55,6 +56,8 @@ class ProofConfig(NetworkConfig):
     delay: int = 1
     #: Words come at any pace, not in each cycle.
     paced: bool = False
+    #: The word before may come again in the place of any.
+    repeats: bool = True
     #: What is proved: "order", "room" or "acknowledge".
     proved: str = "order"
     #: An error planted into the hardware, one of PLANTED; "": none.
@@ -73,7 +76,8 @@ class LinkProof(wiring.Component):
     """One direction of a link with arbitrary errors.
 
     Ports: ``offer``: a flit is there; ``mark``: it is the marked one; ``slot``: a word is made, of
-    each direction; ``lost``: the word that arrives is bad, of each direction; ``free``: a flit
+    each direction; ``lost``: the word that arrives is bad, of each direction; ``repeated``: it is the one before it;
+    ``free``: a flit
     leaves the queue; ``other``: what "room" leaves open. All are arbitrary. ``bad``: something is
     wrong.
     """
@@ -82,6 +86,7 @@ class LinkProof(wiring.Component):
     mark: In(1)
     slot: In(2)
     lost: In(2)
+    repeated: In(2)
     free: In(1)
     other: In(6)
     bad: Out(1)
@@ -103,8 +108,10 @@ class LinkProof(wiring.Component):
             transmitter.places += 1
         slots = self.slot if config.paced else Const(3, 2)
 
-        # A word stays on its way for ``delay`` cycles behind the one that makes it.
-        def wires(values: Value, slot: Value, lost: Value, name: str) -> tuple[Value, Value]:
+        # A word stays on its way for ``delay`` cycles behind the one that makes it; instead of it
+        # the one before it may come again.
+        def wires(values: Value, slot: Value, lost: Value, repeated: Value,
+                  name: str) -> tuple[Value, Value]:
             valid = Signal(name=f"{name}_made")
             m.d.sync += valid.eq(slot)
             for i in range(config.delay):
@@ -112,10 +119,18 @@ class LinkProof(wiring.Component):
                 stage_valid = Signal(name=f"{name}_valid_{i}")
                 m.d.sync += [stage.eq(values), stage_valid.eq(valid)]
                 values, valid = stage, stage_valid
+            before, arriving = (Signal(len(values), name=f"{name}_{part}")
+                                for part in ("before", "arriving"))
+            m.d.comb += arriving.eq(Mux(repeated, before, values))
+            was_valid, is_valid = (Signal(name=f"{name}_{part}") for part in ("was", "is"))
+            m.d.comb += is_valid.eq(Mux(repeated, was_valid, valid))
+            if config.repeats:
+                m.d.sync += [before.eq(arriving), was_valid.eq(is_valid)]
+                return arriving, is_valid & ~lost
             return values, valid & ~lost
 
         sent = transmitter.message
-        word, word_good = wires(Value.cast(sent), slots[0], self.lost[0], "forward")
+        word, word_good = wires(Value.cast(sent), slots[0], self.lost[0], self.repeated[0], "forward")
         message = Signal(message_layout(config))
         status, told = Signal(status_layout(config)), Signal(status_layout(config))
         m.d.comb += [
@@ -124,7 +139,8 @@ class LinkProof(wiring.Component):
         ]
         with m.If(slots[1]):
             m.d.sync += told.eq(status)
-        back, back_good = wires(Value.cast(told), slots[1], self.lost[1], "backward")
+        back, back_good = wires(Value.cast(told), slots[1], self.lost[1], self.repeated[1],
+                                "backward")
 
         held = Signal(range(config.queue_flits + 1))
         freed = Signal()
@@ -192,7 +208,8 @@ stat
 write_aiger -zinit proof.aig
 """
 _WRAPPER = """
-module proof(input clk, input offer, input mark, input [1:0] slot, input [1:0] lost, input free,
+module proof(input clk, input offer, input mark, input [1:0] slot, input [1:0] lost, input [1:0] repeated,
+             input free,
              input [5:0] other, output bad);
   link_proof all(.clk(clk), .rst(1'b0), .offer(offer), .mark(mark), .slot(slot), .lost(lost),
                  .free(free), .other(other), .bad(bad));

@@ -130,6 +130,8 @@ MUTANTS: Sequence[Mutant] = (
            old="counts = [Signal(len(self.count),", new="counts = [Signal(len(self.count) - 1,"),
     Mutant(name="link-credit-refresh", file="hw/link/credit_return.py", test=_LINK,
            old="Mux(refresh, refreshed, _lowest(waiting))", new="Mux(0, refreshed, _lowest(waiting))"),
+    Mutant(name="link-saved", file="hw/link/transmitter.py", test=_LINK,
+           old="replaying & ~fetched & ~unsaved", new="replaying & ~fetched"),
     Mutant(name="link-epoch", file="hw/link/transmitter.py", test=_LINK_GOLDEN,
            old="peer.negative & (peer.echo == epoch)", new="peer.negative"),
     Mutant(name="link-fetch", file="hw/link/transmitter.py", test=_LINK_PROOF,

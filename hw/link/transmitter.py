@@ -85,7 +85,7 @@ class Transmitter(wiring.Component):
             with m.If(replaying):
                 m.d.sync += replaying.eq(following_then != newest)
         m.d.sync += newest.eq(newest_then)
-        self._fetch(m, buffer, following, replaying, fetched, again)
+        self._fetch(m, buffer, following, replaying, fetched, unsaved, again)
         self._judge(m, waiting, oldest, epoch)
         self._credits(m, take)
 
@@ -120,15 +120,11 @@ class Transmitter(wiring.Component):
         return m
 
     def _fetch(self, m: Module, buffer: Sram, following: Value, replaying: Value, fetched: Value,
-               again: Value) -> None:
-        """Read flits of a replay ahead, one before it is sent.
-
-        The flit that is being written is never read: it has not been sent when the word was made that
-        started the replay, and a replay starts at a flit that was sent before that word.
-        """
+               unsaved: Value, again: Value) -> None:
+        """Read flits of a replay ahead, one before it is sent; never the one being written."""
         fetch = Signal()
         m.d.comb += [
-            fetch.eq(again | (replaying & ~fetched)), buffer.read_enable.eq(fetch),
+            fetch.eq(again | (replaying & ~fetched & ~unsaved)), buffer.read_enable.eq(fetch),
             buffer.read_address.eq(Mux(fetched, following + 1, following)),
         ]
         with m.If(fetch & ~self.replay):
