@@ -16,9 +16,9 @@ def verdict(place: Path, **fields: object) -> bool | None:
     return prove(write_graph(config, place))[0]
 
 
-@pytest.mark.parametrize("proved", ["order", "room", "acknowledge"])
+@pytest.mark.parametrize("proved", ["order", "room", "acknowledge", "memory"])
 def test_proof(proved: str, tmp_path: Path) -> None:
-    """Words come at any pace, and any of them may be bad."""
+    """Words come at any pace; any of them may be bad, or the one before it comes again."""
     assert verdict(tmp_path, proved=proved, paced=True) is True
 
 

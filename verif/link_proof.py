@@ -12,6 +12,7 @@ proved, for runs of any length, is that no state can be reached in which ``bad``
 - "room": a flit arrives at a full queue. Here flits arrive at any time after their transfer, each
   once, as "order" allows, and acknowledgements are arbitrary.
 - "acknowledge": a flit is acknowledged that was not sent.
+- "memory": the replay buffer reads a flit while it is written.
 
 Data do not steer the protocol, so that three values are enough. The sizes are small: the checksum is
 taken to find every error, there is one channel, and the link stays up. Yosys turns the components
@@ -58,7 +59,7 @@ class ProofConfig(NetworkConfig):
     paced: bool = False
     #: The word before may come again in the place of any.
     repeats: bool = True
-    #: What is proved: "order", "room" or "acknowledge".
+    #: What is proved: "order", "room", "acknowledge" or "memory".
     proved: str = "order"
     #: An error planted into the hardware, one of PLANTED; "": none.
     planted: str = ""
@@ -176,10 +177,14 @@ class LinkProof(wiring.Component):
 
         seen = Signal()  # the marked flit has arrived
         data = receiver.in_flit.data
+        buffer, collision = transmitter.buffer, Signal()
+        m.d.comb += collision.eq(buffer.read_enable & buffer.write_mask
+                                 & (buffer.read_address == buffer.write_address))
         m.d.comb += self.bad.eq({
             "order": arrives & (data != Mux(seen, 2, data[0])),
             "room": arrives & (held == config.queue_flits),
             "acknowledge": transmitter.bad_acknowledge,
+            "memory": collision,
         }[config.proved])
         m.d.sync += held.eq(held + arrives - freed)
         with m.If(arrives & (data == 1)):
@@ -211,8 +216,7 @@ _WRAPPER = """
 module proof(input clk, input offer, input mark, input [1:0] slot, input [1:0] lost, input [1:0] repeated,
              input free,
              input [5:0] other, output bad);
-  link_proof all(.clk(clk), .rst(1'b0), .offer(offer), .mark(mark), .slot(slot), .lost(lost),
-                 .free(free), .other(other), .bad(bad));
+  link_proof all(.rst(1'b0), .*);
 endmodule
 """
 

@@ -40,6 +40,8 @@ class Transmitter(wiring.Component):
         self.window = config.replay_flits - 1
         #: Flits of a channel on their way or in its queue at most.
         self.places = config.queue_flits
+        bits = flit_layout(config).size
+        self.buffer = Sram(words=config.replay_flits, bits=bits, granule_bits=bits, ports="1r1w")
         super().__init__({
             "out_valid": In(1), "out_flit": In(flit_layout(config)), "out_ready": Out(1),
             "out_room": Out(channels, init=(1 << channels) - 1),
@@ -54,9 +56,7 @@ class Transmitter(wiring.Component):
         m = Module()
         config = self.config
         bits = sequence_bits(config)
-        m.submodules.buffer = buffer = Sram(
-            words=config.replay_flits, bits=flit_layout(config).size,
-            granule_bits=flit_layout(config).size, ports="1r1w")
+        m.submodules.buffer = buffer = self.buffer
         #: Numbers of the next new flit, the next one to send, the oldest not acknowledged.
         newest, following, oldest = (
             Signal(bits, name=name) for name in ("newest", "following", "oldest"))
