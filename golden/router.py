@@ -1,6 +1,7 @@
 """Where a packet goes in the network: the routing rule of docs/router.md, written down by itself."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 LOCAL, NORTH, EAST, SOUTH, WEST = range(5)
 #: The side of the next node at which a packet that leaves through a side comes in.
@@ -50,9 +51,8 @@ def _dimension(here: int, there: int, size: int, wrap: bool) -> tuple[int, list[
 
 def _enter(here: int, there: int, size: int, wrap: bool, parity: int) -> int:
     """Return the virtual channel of the first link in a dimension."""
-    direction, places = _dimension(here, there, size, wrap)
-    passed = [here, *places]
-    wraps = [abs(b - a) != 1 for a, b in zip(passed, passed[1:], strict=False)]
+    passed = [here, *_dimension(here, there, size, wrap)[1]]
+    wraps = [abs(b - a) != 1 for a, b in pairwise(passed)]
     if not any(wraps):
         return parity
     return 1 if wraps[0] else 0
@@ -65,7 +65,7 @@ def step(
     (x, y), (to_x, to_y) = node, destination
     if not network.contains(destination) or node == destination:
         return LOCAL, 0
-    parity = (to_x ^ to_y) & 1
+    parity = (x + y + to_x + to_y) & 1
     if x != to_x:
         here, there, size, wrap = x, to_x, network.columns, network.wrap_x
         ways, along = {1: EAST, -1: WEST}, (EAST, WEST)

@@ -39,9 +39,9 @@ class Route(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         inside = (self.destination_x <= self.last_x) & (self.destination_y <= self.last_y)
-        # Which virtual channel a packet takes that will not cross the dateline is free: this
-        # spreads them evenly.
-        parity = self.destination_x[0] ^ self.destination_y[0]
+        # Which virtual channel a packet takes that will not cross the dateline is free: the parity
+        # of its distance spreads them, and is the same for all packets between two nodes.
+        parity = (self.destination_x[0] ^ self.destination_y[0]) ^ (self.node_x[0] ^ self.node_y[0])
         same_x, east, out_x, enter_x = self._dimension(m, "x", parity)
         same_y, south, out_y, enter_y = self._dimension(m, "y", parity)
         along_x = inside & ~same_x
