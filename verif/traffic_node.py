@@ -106,8 +106,7 @@ class TrafficNode(wiring.Component):
         pending, credits = each("pending", 18), each("credits", 5)
         active, index, length = each("active", 1), each("index", LENGTH_BITS), each("length", LENGTH_BITS)
         body = each("body", body_layout())
-        turn, first = Signal(range(CLASSES)), Signal(range(CLASSES))
-        m.d.comb += self.waiting.eq(sum(pending) + sum(active))
+        turn, first, chosen = (Signal(range(CLASSES), name=name) for name in ("turn", "first", "chosen"))
         flits = min(self.config.queue_flits, LOCAL_FLITS)
         used, begins = each("used", 5), each("begins", 1)
         for k in range(CLASSES):
@@ -115,21 +114,32 @@ class TrafficNode(wiring.Component):
             m.d.sync += pending[k].eq(pending[k] + comes - begins[k])
             m.d.comb += credits[k].eq(flits - used[k])
 
-        # One class a cycle may begin a packet.
-        m.d.sync += first.eq(Mux(first == CLASSES - 1, 0, first + 1))
+        # One class a cycle may prepare its next packet.
+        prepared, lengths = each("prepared", 1), each("next_length", LENGTH_BITS)
+        bodies = each("next_body", body_layout())
+        with m.Switch(first):
+            for k in range(CLASSES):
+                with m.Case(k):
+                    for i in range(CLASSES):
+                        other = (k + CLASSES - i) % CLASSES
+                        with m.If((pending[other] != 0) & ~prepared[other]):
+                            m.d.comb += chosen.eq(other)
+        m.d.sync += first.eq(chosen)
         x, y = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
-        m.d.comb += [x.eq(Mux(self.fixed, self.fixed_x, random[50:53])),
-                     y.eq(Mux(self.fixed, self.fixed_y, random[54:57]))]
+        for place, last, fixed, low in ((x, self.last_x, self.fixed_x, 50),
+                                        (y, self.last_y, self.fixed_y, 54)):
+            mask = last | last >> 1 | last >> 2
+            m.d.comb += place.eq(Mux(self.fixed, fixed, random[low:low + COORDINATE_BITS] & mask))
         good = (x <= self.last_x) & (y <= self.last_y) & (Cat(x, y) != self.me)
-        m.d.comb += read.addr.eq(Cat(x, y, first))
-        with m.If((pending[first] != 0) & ~active[first] & good):
-            m.d.comb += [write.en.eq(1), write.addr.eq(read.addr), write.data.eq(read.data + 1)]
+        m.d.comb += read.addr.eq(Cat(x, y, chosen))
+        with m.If((pending[chosen] != 0) & ~prepared[chosen] & good):
+            m.d.comb += [write.en.eq(1), write.addr.eq(read.addr), write.data.eq(read.data + 1),
+                         begins[chosen].eq(1)]
             m.d.sync += [
-                active[first].eq(1), index[first].eq(0), body[first].destination.eq(Cat(x, y)),
-                length[first].eq(self.length + (random[58:62] & self.length_mask)),
-                body[first].sequence.eq(read.data),
+                prepared[chosen].eq(1), bodies[chosen].destination.eq(Cat(x, y)),
+                lengths[chosen].eq(self.length + (random[58:62] & self.length_mask)),
+                bodies[chosen].sequence.eq(read.data),
             ]
-            m.d.comb += begins[first].eq(1)
 
         # One flit a cycle, of the first class behind the last one's that has one.
         with m.Switch(turn):
@@ -162,6 +172,12 @@ class TrafficNode(wiring.Component):
                 m.d.sync += body[k].time.eq(self.time)
             with m.If(tail):
                 m.d.sync += active[k].eq(0)
+        for other in range(CLASSES):
+            ends = self.to_valid & (k == other) & tail
+            with m.If(prepared[other] & (~active[other] | ends)):
+                m.d.sync += [active[other].eq(1), prepared[other].eq(0), index[other].eq(0),
+                             length[other].eq(lengths[other]), body[other].eq(bodies[other])]
+        m.d.comb += self.waiting.eq(sum(pending) + sum(active) + sum(prepared))
 
     def _check(self, m: Module) -> None:
         """Demand each packet's flits in order, and each source's packets in order."""

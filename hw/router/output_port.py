@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.network.config import NetworkConfig
-from hw.network.flit import CHANNELS, VIRTUAL_CHANNELS, departure_members
+from hw.network.flit import CHANNEL_BITS, CHANNELS, VIRTUAL_CHANNELS, departure_members
 from hw.router.arbiter import Arbiter
 from hw.router.input_port import offer_layout
 from hw.router.input_queue import choose, stored_layout
@@ -105,6 +105,8 @@ class OutputPort(wiring.Component):
         """Take the granted flit from its input in the next cycle, and offer it to the link."""
         source = Signal(self.inputs)  # input whose flit comes into the register
         channel = Signal(CHANNELS, reset_less=True)
+        flit = Signal(stored_layout(self.config), reset_less=True)
+        number = Signal(CHANNEL_BITS, reset_less=True)
         m.d.comb += self.stalled.eq(source & (~advance).replicate(self.inputs))
         with m.If(advance):
             m.d.sync += [
@@ -113,12 +115,8 @@ class OutputPort(wiring.Component):
                 self.out_valid.eq(self.link_up & source.any()),
             ]
             with m.If(source.any()):
-                flit = Signal(stored_layout(self.config))
-                m.d.comb += flit.eq(choose(source, self.flits))
-                m.d.sync += [
-                    self.out_flit.data.eq(flit.data), self.out_flit.head.eq(flit.head),
-                    self.out_flit.tail.eq(flit.tail),
-                    self.out_flit.channel.eq(Cat(
-                        Cat(channel[c] for c in range(CHANNELS) if c >> bit & 1).any()
-                        for bit in range(len(self.out_flit.channel)))),
-                ]
+                m.d.sync += [flit.eq(choose(source, self.flits)), number.eq(Cat(
+                    Cat(channel[c] for c in range(CHANNELS) if c >> bit & 1).any()
+                    for bit in range(CHANNEL_BITS)))]
+        m.d.comb += [self.out_flit.data.eq(flit.data), self.out_flit.head.eq(flit.head),
+                     self.out_flit.tail.eq(flit.tail), self.out_flit.channel.eq(number)]

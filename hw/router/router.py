@@ -42,7 +42,7 @@ class Router(wiring.Component):
 
     Latency: LATENCY cycles from ``in_valid`` to ``out_valid`` in an empty router. Throughput: a flit
     per port and cycle. Backpressure: ``out_ready`` reaches registers and memories through logic.
-    All outputs are registers but ``out_flit``'s holders' counters, which are registers too.
+    All outputs but ``in_idle`` are registers.
     """
 
     LATENCY = InputPort.OFFER_LATENCY + OutputPort.LATENCY
