@@ -73,7 +73,7 @@ def test_blocked_class(program: Path, blocked: int) -> None:
 
 @pytest.mark.sim
 @pytest.mark.parametrize(("classes", "load", "least"), [
-    (7, 0.1, 0.095), (7, 0.7, 0.66), (7, 1.0, 0.6), (1, 0.7, 0.6), (1, 1.0, 0.6)])
+    (7, 0.1, 0.095), (7, 0.6, 0.59), (7, 1.0, 0.75), (1, 1.0, 0.54)])
 def test_throughput(program: Path, classes: int, load: float, least: float) -> None:
     """Uniform random packets of four flits on a 4 x 4 torus: accepted flits, each node's share."""
     with NetworkSimulation(program, _network(4, 4, True)) as simulation:
@@ -89,4 +89,4 @@ def test_throughput(program: Path, classes: int, load: float, least: float) -> N
         print(f"classes {classes}, load {load}: accepted {accepted:.3f}, least sent "
               f"{min(moved['sent']):.3f}, received {min(moved['received']):.3f}, latency {latency:.1f}")
         assert accepted >= least
-        assert min(*moved["sent"], *moved["received"]) >= 0.7 * accepted
+        assert min(*moved["sent"], *moved["received"]) >= 0.7 * accepted  # no node starves

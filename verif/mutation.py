@@ -19,6 +19,8 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_
 _ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4-False]"
 _VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
 _SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
+_ROUTER = "tests/test_router.py::test_router[8-16]"
+_TRAFFIC = "tests/test_network_traffic.py::test_everything_arrives[4-4-True]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -116,6 +118,31 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="serial-majority", file="hw/host/uart.py", test=_SERIAL,
            old="value.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1])))",
            new="value.eq(samples[0])"),
+    Mutant(name="route-dateline", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="self.vc | wraps, wraps |", new="self.vc, 0 |"),
+    Mutant(name="route-parity", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="wraps | (~crosses & parity)", new="wraps | parity"),
+    Mutant(name="route-tie", file="hw/router/route.py", test="tests/test_route.py::test_every_step",
+           old="(destination <= farthest_up)", new="(destination < farthest_up)"),
+    Mutant(name="arbiter-priority", file="hw/router/arbiter.py",
+           test="tests/test_arbiter.py::test_arbiter[2]",
+           old="first.eq(self.served[j])", new="first.eq(self.served[i])"),
+    Mutant(name="queue-landing", file="hw/router/input_queue.py",
+           test="tests/test_input_queue.py::test_input_queue[channels1-8]",
+           old="second.eq(Mux(lands, landed, kept))", new="second.eq(kept)"),
+    Mutant(name="router-room", file="hw/router/router.py", test=_TRAFFIC,
+           old="ROOM_FLITS = 3", new="ROOM_FLITS = 2"),
+    Mutant(name="router-tail", file="hw/router/output_port.py", test=_ROUTER,
+           old="unheld[c].eq(tail)", new="unheld[c].eq(1)"),
+    Mutant(name="router-line", file="hw/router/output_port.py", test=_ROUTER,
+           old="self.won[i][c].eq(self.free[c] & line.grants[i])",
+           new="self.won[i][c].eq(self.free[c] & ~line.requests[:i].any())"),
+    Mutant(name="router-cut", file="hw/router/input_port.py", test=_ROUTER,
+           old="m.d.sync += holds[c].eq(0)", new="m.d.sync += holds[c].eq(holds[c])"),
+    Mutant(name="router-freed", file="hw/router/input_queue.py", test=_ROUTER,
+           old="freed[self.channels[c]].eq(gone)", new="freed[self.channels[c]].eq(gone & (counts[c] > 1))"),
 )
 
 
