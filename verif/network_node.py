@@ -12,8 +12,6 @@ from hw.router.router import Router
 from verif.pipeline_link import PipelineLink
 from verif.traffic_node import TrafficNode
 
-#: Ports that the nodes of a network are joined by; their names end in a link's.
-FORWARD, BACKWARD = ("arrival_valid", "arrival"), ("freed",)
 
 
 class NetworkNode(wiring.Component):
