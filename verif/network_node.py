@@ -13,7 +13,6 @@ from verif.pipeline_link import PipelineLink
 from verif.traffic_node import TrafficNode
 
 
-
 class NetworkNode(wiring.Component):
     """A router with traffic at its local port and a link on each side; all outputs are registers.
 
