@@ -36,6 +36,7 @@ from hw.link.receiver import Receiver
 from hw.link.transmitter import Transmitter
 from hw.link.wire import message_layout, status_layout
 from hw.network.config import NetworkConfig
+from hw.network.flit import ROOM_FLITS
 
 #: Debian's package and program; the ABC of the Yosys wheel reads no and-inverter graphs.
 PROVER = "berkeley-abc"
@@ -76,13 +77,14 @@ class ProofConfig(NetworkConfig):
 class LinkProof(wiring.Component):
     """One direction of a link with arbitrary errors.
 
-    Ports: ``offer``: a flit is there; ``mark``: it is the marked one; ``slot``: a word is made, of
+    Ports: ``grant``: a flit may be offered, if there is room; ``offer``: one is there; ``mark``: it is the marked one; ``slot``: a word is made, of
     each direction; ``lost``: the word that arrives is bad, of each direction; ``repeated``: it is the one before it;
     ``free``: a flit
     leaves the queue; ``other``: what "room" leaves open. All are arbitrary. ``bad``: something is
     wrong.
     """
 
+    grant: In(1)
     offer: In(1)
     mark: In(1)
     slot: In(2)
@@ -143,6 +145,9 @@ class LinkProof(wiring.Component):
         back, back_good = wires(Value.cast(told), slots[1], self.lost[1], self.repeated[1],
                                 "backward")
 
+        # What was granted while there was room may be offered at any time.
+        granted, grants = Signal(range(ROOM_FLITS + 1)), Signal()
+        m.d.comb += grants.eq(self.grant & transmitter.out_room[0] & (granted < ROOM_FLITS))
         held = Signal(range(config.queue_flits + 1))
         freed = Signal()
         transfer, arrives = Signal(), Signal()
@@ -164,7 +169,7 @@ class LinkProof(wiring.Component):
             transmitter.peer_valid.eq(back_good), transmitter.peer.eq(peer),
             # Nothing but the room in the queue depends on credits: without them, more can happen.
             transmitter.out_valid.eq(
-                self.offer & (transmitter.out_room[0] | (config.proved != "room"))),
+                self.offer & ((granted != 0) | (config.proved != "room"))),
             transfer.eq(transmitter.out_valid & transmitter.out_ready),
             transmitter.out_flit.data.eq(Mux(marked, 2, self.mark)),
             freed.eq(self.free & (held != 0)),
@@ -186,7 +191,7 @@ class LinkProof(wiring.Component):
             "acknowledge": transmitter.bad_acknowledge,
             "memory": collision,
         }[config.proved])
-        m.d.sync += held.eq(held + arrives - freed)
+        m.d.sync += [held.eq(held + arrives - freed), granted.eq(granted + grants - transfer)]
         with m.If(arrives & (data == 1)):
             m.d.sync += seen.eq(1)
         return m
@@ -213,7 +218,7 @@ stat
 write_aiger -zinit proof.aig
 """
 _WRAPPER = """
-module proof(input clk, input offer, input mark, input [1:0] slot, input [1:0] lost, input [1:0] repeated,
+module proof(input clk, input grant, input offer, input mark, input [1:0] slot, input [1:0] lost, input [1:0] repeated,
              input free,
              input [5:0] other, output bad);
   link_proof all(.rst(1'b0), .*);

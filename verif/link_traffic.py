@@ -8,6 +8,7 @@ from hw.network.config import NetworkConfig
 from hw.network.flit import (
     CHANNEL_BITS,
     CHANNELS,
+    ROOM_FLITS,
     arrival_members,
     departure_members,
     flit_layout,
@@ -73,20 +74,23 @@ class LinkTraffic(wiring.Component):
         return m
 
     def _generate(self, m: Module, random: Value) -> None:
-        channel, offering = Signal(CHANNEL_BITS), Signal()
+        channel = Signal(CHANNEL_BITS)
+        #: Flits of the channel that were granted when it had room, as a router does.
+        granted = Signal(range(ROOM_FLITS + 1))
         numbers = Array(Signal(32, name=f"departed_{i}") for i in range(CHANNELS))
         room = self.out_room
         transfer = Signal()
         flit = self.out_flit
         payload = Signal(flit_layout(self.config).size - CHANNEL_BITS)
         m.d.comb += [
-            self.out_valid.eq(offering & room.bit_select(channel, 1)),
+            self.out_valid.eq(granted != 0),
             transfer.eq(self.out_valid & self.out_ready), flit.channel.eq(channel),
             payload.eq(Cat(self._payload(channel, numbers[channel]), self.now)),
             Cat(flit.head, flit.tail, flit.data).eq(payload),
         ]
-        # Another channel's turn whenever none is offered that could go.
-        with m.If(transfer | ~self.out_valid):
+        m.d.sync += granted.eq(granted - transfer)
+        # Another channel's turn when the last granted flit goes.
+        with m.If(granted == transfer):
             following = Signal(CHANNEL_BITS)
             m.d.comb += following.eq((random[8:16] * CHANNELS) >> 8)
             one = Signal(CHANNEL_BITS)
@@ -94,11 +98,14 @@ class LinkTraffic(wiring.Component):
                 with m.If(self.channels == 1 << i):
                     m.d.comb += one.eq(i)
             alone = (self.channels & (self.channels - 1)) == 0
-            m.d.sync += [
-                channel.eq(Mux(alone, one, following)),
-                offering.eq((random[:8] <= self.rate)
-                            & self.channels.bit_select(Mux(alone, one, following), 1)),
+            chosen, grants = Signal(CHANNEL_BITS), Signal()
+            m.d.comb += [
+                chosen.eq(Mux(alone, one, following)),
+                grants.eq((random[:8] <= self.rate) & self.channels.bit_select(chosen, 1)
+                          & room.bit_select(chosen, 1)),
             ]
+            # A flit that goes in this cycle still has its credit in ``out_room``.
+            m.d.sync += [channel.eq(chosen), granted.eq(Mux(grants, ROOM_FLITS - transfer, 0))]
         with m.If(transfer):
             m.d.sync += [self.departed.eq(self.departed + 1),
                          numbers[channel].eq(numbers[channel] + 1)]

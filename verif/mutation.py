@@ -22,6 +22,8 @@ _SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
 _LINK = "tests/test_link.py::test_link[narrow]"
 _LINK_GOLDEN = "tests/test_link.py::test_hardware_and_golden[1]"
 _LINK_PROOF = "tests/test_link_proof.py::test_proof[order]"
+_ROUTER = "tests/test_router.py::test_router[8-16]"
+_TRAFFIC = "tests/test_network_traffic.py::test_everything_arrives[4-4-True]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -153,6 +155,31 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="link-alignment", file="hw/link/deserializer.py",
            test="tests/test_link.py::test_link[clocks]",
            old="with m.If(lost == LOST_WORDS - 1):", new="with m.If(0):"),
+    Mutant(name="route-dateline", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="self.vc | wraps, wraps |", new="self.vc, 0 |"),
+    Mutant(name="route-parity", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="wraps | (~crosses & parity)", new="wraps | parity"),
+    Mutant(name="route-tie", file="hw/router/route.py", test="tests/test_route.py::test_every_step",
+           old="(destination <= farthest_up)", new="(destination < farthest_up)"),
+    Mutant(name="arbiter-priority", file="hw/router/arbiter.py",
+           test="tests/test_arbiter.py::test_arbiter[2]",
+           old="first.eq(self.served[j])", new="first.eq(self.served[i])"),
+    Mutant(name="queue-landing", file="hw/router/input_queue.py",
+           test="tests/test_input_queue.py::test_input_queue[channels1-8]",
+           old="second.eq(Mux(lands, landed, kept))", new="second.eq(kept)"),
+    Mutant(name="router-room", file="hw/network/flit.py", test=_TRAFFIC,
+           old="ROOM_FLITS = 3", new="ROOM_FLITS = 2"),
+    Mutant(name="router-tail", file="hw/router/output_port.py", test=_ROUTER,
+           old="unheld[c].eq(tail)", new="unheld[c].eq(1)"),
+    Mutant(name="router-line", file="hw/router/output_port.py", test=_ROUTER,
+           old="self.won[i][c].eq(self.free[c] & line.grants[i])",
+           new="self.won[i][c].eq(self.free[c] & ~line.requests[:i].any())"),
+    Mutant(name="router-cut", file="hw/router/input_port.py", test=_ROUTER,
+           old="m.d.sync += holds[c].eq(0)", new="m.d.sync += holds[c].eq(holds[c])"),
+    Mutant(name="router-freed", file="hw/router/input_queue.py", test=_ROUTER,
+           old="freed[self.channels[c]].eq(gone)", new="freed[self.channels[c]].eq(gone & (counts[c] > 1))"),
 )
 
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.link.wire import Kind, message_layout, sequence_bits, status_layout, training_data
 from hw.memory.sram import Sram
 from hw.network.config import NetworkConfig
-from hw.network.flit import CHANNELS, flit_layout
+from hw.network.flit import CHANNELS, ROOM_FLITS, flit_layout
 
 
 class Transmitter(wiring.Component):
@@ -20,7 +20,7 @@ class Transmitter(wiring.Component):
     what a good word of the other side told; ``retries_exceeded``: a flit was replayed more than
     ``max_retries`` times; ``bad_acknowledge``: of a flit that was not sent; ``replay``: it goes
     back now; ``sent``: a flit goes out for the first time; ``starved``: no flit is offered, and a
-    channel has no credit.
+    channel has no room.
 
     Latency: 1 cycle from the transfer of a flit to ``message``. Throughput: a word per slot.
     Backpressure: ``out_ready`` and ``out_room`` are functions of registers and ``slot``.
@@ -156,7 +156,7 @@ class Transmitter(wiring.Component):
 
     def _credits(self, m: Module, take: Value) -> None:
         """Count flits sent on each channel, and keep what the peer says has left its queues."""
-        places = self.places
+        full = self.places - ROOM_FLITS + 1
         count = self.peer.credit_count
         for channel in range(self.channels):
             used, freed, held = (Signal(len(count), name=f"{name}_{channel}")
@@ -167,7 +167,7 @@ class Transmitter(wiring.Component):
             m.d.sync += [
                 used.eq(used + takes),
                 self.out_room[channel].eq(
-                    ~((held == places) | ((held == places - 1) & takes)) | ~self.up),
+                    ~((held >= full) | ((held == full - 1) & takes)) | ~self.up),
             ]
             with m.If(self.peer_valid & (self.peer.credit_channel == channel)):
                 m.d.sync += freed.eq(count)

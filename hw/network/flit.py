@@ -22,6 +22,9 @@ VIRTUAL_CHANNELS = 2
 #: A channel's number is ``class * VIRTUAL_CHANNELS + virtual channel``.
 CHANNELS = len(TrafficClass) * VIRTUAL_CHANNELS
 CHANNEL_BITS = (CHANNELS - 1).bit_length()
+#: Credits that a channel must have left for its bit of ``out_room``: so many flits may have been
+#: granted for it before the bit shows the first one's transfer.
+ROOM_FLITS = 3
 
 
 def flit_layout(config: NetworkConfig) -> data.StructLayout:
@@ -35,8 +38,8 @@ def departure_members(config: NetworkConfig) -> dict[str, wiring.Member]:
     """Return the ports of a router's output, as the router sees them.
 
     ``out_valid``, ``out_flit``, ``out_ready``: a stream of flits; ``out_room``: a bit for each
-    channel that has a credit, from registers. A flit is offered only on a channel with room, and
-    its transfer takes the credit.
+    channel that has ROOM_FLITS credits or more, from registers. While it is set, so many flits may
+    be granted, and be offered later; the transfer of each takes a credit.
     """
     return {"out_valid": Out(1), "out_flit": Out(flit_layout(config)), "out_ready": In(1),
             "out_room": In(CHANNELS)}
