@@ -21,8 +21,8 @@ export PYTHONHASHSEED := 0
 # The matrices are small: more BLAS threads only wait for each other.
 export OPENBLAS_NUM_THREADS := 1
 
-# Debian packages of the ASIC flow and of a second simulator; everything else comes with pip.
-DEBIAN_TOOLS := opensta qflow-tech-osu018 iverilog
+# Debian packages of the ASIC flow, of a second simulator and of a prover; everything else comes with pip.
+DEBIAN_TOOLS := opensta qflow-tech-osu018 iverilog berkeley-abc
 
 .PHONY: help setup tools sim test test-long mutate verilog asic fpga bench lint docs clean
 
@@ -48,7 +48,7 @@ $(VENV)/.installed-%: $(VENV)/.installed
 
 setup: $(VENV)/.installed ## make .venv with everything that running needs
 
-tools: ## install OpenSTA, the osu018 cell library and Icarus Verilog from Debian's packages (as root)
+tools: ## install OpenSTA, the osu018 cell library, Icarus Verilog and ABC from Debian's packages (as root)
 	@dpkg -s $(DEBIAN_TOOLS) >/dev/null 2>&1 || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
 	  { echo "error: as root: apt-get install $(DEBIAN_TOOLS)" >&2; exit 1; }; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN_TOOLS) >/dev/null; }
@@ -89,6 +89,8 @@ lint: $(VENV)/.installed-test $(VENV)/.installed-lint ## check style (ruff) and 
 docs: $(VENV)/.installed-flows ## write the pages that come from tables or from the emitted design
 	@$(PY) -m hw.host.registers > docs/registers.md.part && mv docs/registers.md.part docs/registers.md
 	@$(PY) -m compiler.isa_doc > docs/isa.md.part && mv docs/isa.md.part docs/isa.md
+	@$(PY) -m hw.link.page > docs/link.md.part && mv docs/link.md.part docs/link.md
+	@$(PY) -m hw.router.page > docs/router.md.part && mv docs/router.md.part docs/router.md
 	@$(PY) -m hw.memory.page > docs/memories.md.part && mv docs/memories.md.part docs/memories.md
 	@$(PY) -m flows.structure.page > docs/ports.md.part && mv docs/ports.md.part docs/ports.md
 

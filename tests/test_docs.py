@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from compiler import isa_doc
 from hw.control.isa import Fault, Opcode
+from hw.router import page as router_page
 from tessera.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,10 @@ def test_no_absolute_paths(page: Path) -> None:
 
 def test_isa_page_is_current() -> None:
     assert (ROOT / "docs" / "isa.md").read_text() == isa_doc.page(), "run `make docs`"
+
+
+def test_router_page_is_current() -> None:
+    assert (ROOT / "docs" / "router.md").read_text() == router_page.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("kind", [Opcode, Fault])

@@ -19,6 +19,11 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_
 _ARRAY = "tests/test_matrix_unit.py::test_matrix_unit[4-4-4-4-False]"
 _VECTOR = "tests/test_vector_unit.py::test_vector_unit[tiny]"
 _SERIAL = "tests/test_uart.py::test_uart_bridge[8]"
+_LINK = "tests/test_link.py::test_link[narrow]"
+_LINK_GOLDEN = "tests/test_link.py::test_hardware_and_golden[1]"
+_LINK_PROOF = "tests/test_link_proof.py::test_proof[order]"
+_ROUTER = "tests/test_router.py::test_router[8-16]"
+_TRAFFIC = "tests/test_network_traffic.py::test_everything_arrives[4-4-True]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -122,6 +127,59 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="serial-majority", file="hw/host/uart.py", test=_SERIAL,
            old="value.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1])))",
            new="value.eq(samples[0])"),
+    Mutant(name="link-sequence", file="hw/link/receiver.py", test=_LINK_GOLDEN,
+           old="in_sequence.eq(message.sequence == self.acknowledge)",
+           new="in_sequence.eq(message.sequence[2:] == self.acknowledge[2:])"),
+    Mutant(name="link-window", file="hw/link/transmitter.py", test=_LINK_PROOF,
+           old="self.window = config.replay_flits - 1", new="self.window = config.replay_flits"),
+    Mutant(name="link-negative", file="hw/link/receiver.py", test=_LINK_GOLDEN,
+           old="self.negative.eq(~in_sequence)", new="self.negative.eq(0)"),
+    Mutant(name="link-credit-wrap", file="hw/link/credit_return.py", test=_LINK_GOLDEN,
+           old="counts = [Signal(len(self.count),", new="counts = [Signal(len(self.count) - 1,"),
+    Mutant(name="link-credit-refresh", file="hw/link/credit_return.py", test=_LINK,
+           old="Mux(refresh, refreshed, _lowest(waiting))", new="Mux(0, refreshed, _lowest(waiting))"),
+    Mutant(name="link-saved", file="hw/link/transmitter.py",
+           test="tests/test_link_proof.py::test_proof[memory]",
+           old="replaying & ~fetched & ~unsaved", new="replaying & ~fetched"),
+    Mutant(name="link-epoch", file="hw/link/transmitter.py", test=_LINK_GOLDEN,
+           old="peer.negative & (peer.echo == epoch)", new="peer.negative"),
+    Mutant(name="link-fetch", file="hw/link/transmitter.py", test=_LINK_PROOF,
+           old="Mux(fetched, following + 1, following)", new="following"),
+    Mutant(name="link-crc-tap", file="hw/link/crc.py", test="tests/test_crc.py::test_hardware",
+           old="POLYNOMIAL = 0x15D6DCB", new="POLYNOMIAL = 0x15D6DC9"),
+    Mutant(name="link-crc-ignored", file="hw/link/deserializer.py", test=_LINK,
+           old="right.eq(correct & complete)", new="right.eq(complete)"),
+    Mutant(name="link-peer-down", file="hw/link/training.py", test=_LINK,
+           old="(self.training & ~self.training_echo, LinkCause.PEER)",
+           new="(self.training & self.training_echo, LinkCause.PEER)"),
+    Mutant(name="link-alignment", file="hw/link/deserializer.py",
+           test="tests/test_link.py::test_link[clocks]",
+           old="with m.If(lost == LOST_WORDS - 1):", new="with m.If(0):"),
+    Mutant(name="route-dateline", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="self.vc | wraps, wraps |", new="self.vc, 0 |"),
+    Mutant(name="route-parity", file="hw/router/route.py",
+           test="tests/test_route.py::test_no_ring_in_any_network",
+           old="wraps | (~crosses & parity)", new="wraps | parity"),
+    Mutant(name="route-tie", file="hw/router/route.py", test="tests/test_route.py::test_every_step",
+           old="(destination <= farthest_up)", new="(destination < farthest_up)"),
+    Mutant(name="arbiter-priority", file="hw/router/arbiter.py",
+           test="tests/test_arbiter.py::test_arbiter[2]",
+           old="first.eq(self.served[j])", new="first.eq(self.served[i])"),
+    Mutant(name="queue-landing", file="hw/router/input_queue.py",
+           test="tests/test_input_queue.py::test_input_queue[channels1-8]",
+           old="second.eq(Mux(lands, landed, kept))", new="second.eq(kept)"),
+    Mutant(name="router-room", file="hw/network/flit.py", test=_TRAFFIC,
+           old="ROOM_FLITS = 3", new="ROOM_FLITS = 2"),
+    Mutant(name="router-tail", file="hw/router/output_port.py", test=_ROUTER,
+           old="unheld[c].eq(tail)", new="unheld[c].eq(1)"),
+    Mutant(name="router-line", file="hw/router/output_port.py", test=_ROUTER,
+           old="self.won[i][c].eq(self.free[c] & line.grants[i])",
+           new="self.won[i][c].eq(self.free[c] & ~line.requests[:i].any())"),
+    Mutant(name="router-cut", file="hw/router/input_port.py", test=_ROUTER,
+           old="m.d.sync += holds[c].eq(0)", new="m.d.sync += holds[c].eq(holds[c])"),
+    Mutant(name="router-freed", file="hw/router/input_queue.py", test=_ROUTER,
+           old="freed[self.channels[c]].eq(gone)", new="freed[self.channels[c]].eq(gone & (counts[c] > 1))"),
 )
 
 

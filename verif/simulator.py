@@ -9,8 +9,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,15 +161,59 @@ def _build_if_changed(
         stamp.unlink(missing_ok=True)
         runner = get_runner("verilator")
         assert isinstance(runner, Verilator)
+        runtime = _runtime_directory(optimize)
         try:
-            runner.build(
-                sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
-                always=True, defines=defines, timescale=("1ns", "1ps"),
-                log_file=directory / "build.log",
-                build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
-                            "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-                            "-CFLAGS", optimize, "--build-jobs", "2"])
+            with _compiled(runtime) as objects:
+                runner.build(
+                    sources=[control, srams, logic], hdl_toplevel=name, build_dir=directory,
+                    always=True, defines=defines, timescale=("1ns", "1ps"),
+                    log_file=directory / "build.log",
+                    build_args=["--no-public-flat-rw", "-Wno-fatal", "--output-split", "20000", "-O3",
+                                "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+                                "-CFLAGS", optimize, "-LDFLAGS", objects, "--build-jobs", "2"])
         except SystemExit:
             raise SimulationError(
                 f"building {name} failed; see {directory / 'build.log'}") from None
+        _keep_runtime(directory, runtime)
         stamp.write_text(key)
+
+
+def _runtime_directory(optimize: str) -> Path:
+    """Return where the objects of Verilator's own sources are kept.
+
+    They are the same in every simulator with the same flags, and take longer to compile than a
+    small design.
+    """
+    version = subprocess.run(["verilator", "--version"], capture_output=True, text=True,
+                             check=True).stdout
+    key = "\0".join([version, os.environ.get("VERILATOR_ROOT", ""), optimize])
+    return BUILD_ROOT / "runtime" / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _compiled(runtime: Path) -> Iterator[str]:
+    """Have the simulator linked with what the directory ``runtime`` holds; give the linker's flags."""
+    objects = sorted(runtime.glob("*.o"))
+    flags = os.environ.get("MAKEFLAGS", "")
+    if objects:
+        # The names of the sources that the make file would compile for each design.
+        left_out = "VM_GLOBAL_FAST= VM_GLOBAL_SLOW="
+        os.environ["MAKEFLAGS"] = f"{flags} {left_out}" if "-- " in flags else f"{flags} -- {left_out}"
+    try:
+        yield " ".join(map(str, objects))
+    finally:
+        os.environ["MAKEFLAGS"] = flags
+
+
+def _keep_runtime(directory: Path, runtime: Path) -> None:
+    """Keep the objects that a finished build made of Verilator's own sources, if it made them."""
+    if runtime.exists():
+        return
+    runtime.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runtime.parent) as place:
+        part = Path(place) / "part"
+        part.mkdir()
+        for compiled in directory.glob("verilated*.o"):
+            shutil.copy2(compiled, part)
+        with contextlib.suppress(OSError):  # another process was first
+            part.rename(runtime)

@@ -1,0 +1,1 @@
+"""The link layer: flits between two chips over wires that make errors."""

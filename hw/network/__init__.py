@@ -1,0 +1,1 @@
+"""The network between chiplets: what its parts share."""

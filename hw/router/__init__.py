@@ -1,0 +1,1 @@
+"""The router of the network between chiplets (docs/router.md)."""
