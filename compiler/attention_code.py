@@ -35,16 +35,23 @@ class AttentionCode(LayerBase):
         phase(f"{mode}: scores")
         self._heads()
         phase(f"{mode}: attention output")
-        words = self.g.words(self.g.queries)
-        self.residual_add(
-            "wo",
-            {
-                "weight": self.bank("wo"), "weight_n_stride": words, "k_tiles": words,
-                "x": self.b.attention, "x_row_stride": words, "row_scale": self.b.one,
-                "row_scale_stride": 0,
-            },
-            source="OUTPUTS", wait_a=Event.ATTENTION, last="residual_mid",
-        )  # fmt: skip
+        self._output()
+
+    def _output(self) -> None:
+        """Add each group's output to the residual; only the first finds the array waiting."""
+        words, groups = self.g.words(self.g.queries), self.attention_groups
+        part = words // groups
+        for group in range(groups):
+            wait = {"wait_a": Event.ATTENTION} if group == 0 else {}
+            self.residual_add(
+                "wo",
+                {
+                    "weight": self.bank("wo", group * part), "weight_n_stride": words,
+                    "k_tiles": part, "x": self.b.attention + group * part, "x_row_stride": words,
+                    "row_scale": self.b.one, "row_scale_stride": 0,
+                },
+                source="OUTPUTS", last="residual_mid" if group == groups - 1 else None, **wait,
+            )  # fmt: skip
 
     # Projections
 

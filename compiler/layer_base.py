@@ -25,7 +25,7 @@ class LayerBase:
     ) -> None:  # fmt: skip
         self.p, self.g, self.b, self.e = placement, placement.g, buffers, emitter
         self.s, self.shifts, self.mode = model.shape, shifts, mode
-        self.bounds = model.group_bounds()
+        self.bounds, self.attention_groups = model.group_bounds(), model.attention_groups
 
     def bank(self, name: str, offset: int = 0) -> Expression:
         """Return the bank word of one of the layer's matrices or caches."""

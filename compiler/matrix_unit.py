@@ -187,8 +187,7 @@ class MatrixUnit:
             accesses.late_reads.append((memory, dst.reshape(-1)))
             # The residual has one read port: the vector unit must not read meanwhile.
             accesses.writes.append(("residual port", np.zeros(1, np.int64)))
-            y, count = add_to_residual(self.mem.residual[dst].reshape(y.shape), y)
-            self.saturations += count
+            y = add_to_residual(self.mem.residual[dst].reshape(y.shape), y)
         if destination == Destination.RESULT:
             y = np.where(shown, y, _MASKED_SCORE)
         target = getattr(self.mem, memory)

@@ -25,6 +25,8 @@ SHIFT_LIMIT = 63
 VOCAB_LIMIT = 1 << 16
 LOGIT_FRACTION_BITS = 16
 RESIDUAL_FRACTION_LIMIT = 20
+#: More groups cost time where a group's heads are narrow.
+ATTENTION_GROUP_LIMIT = 8
 #: int16 values of q, k and up should reach at most this on calibration text: headroom of 4.
 INT16_TARGET = 8191
 #: Reached only by queries and keys that are (nearly) all zero.
@@ -60,6 +62,7 @@ def quantize(
     cos, sin = _rope_tables(shape)
     return QuantizedLlama(
         shape=shape,
+        attention_groups=_attention_groups(shape.kv_heads),
         ffn_groups=_groups(shape.hidden, ffn_groups),
         residual_fraction_bits=fraction_bits,
         embedding=embedding,
@@ -95,6 +98,11 @@ def _groups(hidden: int, groups: int) -> int:
     """Lower the number of groups until none is empty (9 channels in 4 groups of 3 need only 3)."""
     start_stop = group_bounds(hidden, min(groups, hidden))
     return sum(start < stop for start, stop in start_stop)
+
+
+def _attention_groups(kv_heads: int) -> int:
+    """Return the most groups of equal size, up to a limit: so many chips can share the heads."""
+    return max(n for n in range(1, ATTENTION_GROUP_LIMIT + 1) if kv_heads % n == 0)
 
 
 def _epsilon(shape: LlamaShape, fraction_bits: int) -> int:

@@ -4,7 +4,7 @@ Each step of the specification is a function of its own module; this one only jo
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,22 +49,24 @@ class _Matrix:
         return drain(self._product(x), self._multiplier, self._shift, scale, destination)
 
 
+def _parts(matrix: QuantizedMatrix, bounds: Iterable[tuple[int, int]]) -> list[_Matrix]:
+    """Cut a matrix' inputs; each part's product is drained and added by itself."""
+    return [
+        _Matrix(QuantizedMatrix(matrix.weight[:, start:stop], matrix.multiplier, matrix.shift))
+        for start, stop in bounds
+    ]
+
+
 class _Layer:
     """Matmuls of one layer, and its part of the KV cache."""
 
     def __init__(self, layer: QuantizedLayer, model: QuantizedLlama) -> None:
         s = model.shape
         self.wq, self.wk, self.wv = _Matrix(layer.wq), _Matrix(layer.wk), _Matrix(layer.wv)
-        self.wo, self.w_gate, self.w_up = (
-            _Matrix(layer.wo),
-            _Matrix(layer.w_gate),
-            _Matrix(layer.w_up),
-        )
-        down = layer.w_down
-        self.w_down = [
-            _Matrix(QuantizedMatrix(down.weight[:, start:stop], down.multiplier, down.shift))
-            for start, stop in model.group_bounds()
-        ]
+        self.w_gate, self.w_up = _Matrix(layer.w_gate), _Matrix(layer.w_up)
+        step = s.q_dim // model.attention_groups
+        self.wo = _parts(layer.wo, [(at, at + step) for at in range(0, s.q_dim, step)])
+        self.w_down = _parts(layer.w_down, model.group_bounds())
         self.score_shift = layer.score_shift
         self.attention_shift = layer.attention_shift
         #: [heads, 1]
@@ -247,8 +249,11 @@ class GoldenLlama:
                 Destination.INT8,
             ),
         )
-        y = note.count("wo", layer.wo(attention.reshape(count, -1), ONE, Destination.RESIDUAL))
-        return note.clipped("residual_mid", add_to_residual(residual, y))
+        groups = attention.reshape(count, len(layer.wo), -1)
+        for i, matrix in enumerate(layer.wo):
+            y = note.count("wo", matrix(groups[:, i], ONE, Destination.RESIDUAL))
+            residual = add_to_residual(residual, y)
+        return note.value("residual_mid", residual)
 
     def _feed_forward(self, layer: _Layer, residual: IntArray, note: Recorder) -> IntArray:
         """Add the feed-forward network to the residual [T, dim] (section 7).
@@ -268,11 +273,9 @@ class GoldenLlama:
         scale = vectors.scale
         note.value("hidden_int8", vectors.q.reshape(-1, groups * size)[:, : s.hidden])
         note.scale("hidden_", scale)
-        clipped = 0
         for i, matrix in enumerate(layer.w_down):
             group_scale = RowScale(scale.mantissa[:, i], scale.exponent[:, i])
             x = vectors.q[:, i, : matrix.terms]
             y = note.count("w_down", matrix(x, group_scale, Destination.RESIDUAL))
-            residual, more = add_to_residual(residual, y)
-            clipped += more
-        return note.clipped("residual", (residual, clipped))
+            residual = add_to_residual(residual, y)
+        return note.value("residual", residual)

@@ -77,7 +77,7 @@ class QuantizedLayer:
     wq: QuantizedMatrix  #: [heads * head_dim, dim] to int16
     wk: QuantizedMatrix  #: [kv_heads * head_dim, dim] to int16
     wv: QuantizedMatrix  #: [kv_heads * head_dim, dim] to int8
-    wo: QuantizedMatrix  #: [dim, heads * head_dim] to the residual
+    wo: QuantizedMatrix  #: [dim, heads * head_dim] to the residual; groups as w_down's
     w_gate: QuantizedMatrix  #: [hidden, dim] to int16, 10 fraction bits
     w_up: QuantizedMatrix  #: [hidden, dim] to int16
     w_down: QuantizedMatrix  #: [dim, hidden] to the residual; groups share multiplier and shift
@@ -96,6 +96,7 @@ class QuantizedLlama:
     """A Llama in integers."""
 
     shape: LlamaShape
+    attention_groups: int  #: groups of KV heads, whose outputs are added one by one (section 6)
     ffn_groups: int  #: groups of hidden channels, each with a scale of its own (section 7)
     residual_fraction_bits: int
     embedding: QuantizedEmbedding
@@ -110,6 +111,11 @@ class QuantizedLlama:
         s = self.shape
         if len(self.layers) != s.layers:
             raise ValueError(f"layers must hold {s.layers} entries, not {len(self.layers)!r}")
+        if self.attention_groups < 1 or s.kv_heads % self.attention_groups:
+            raise ValueError(
+                f"attention_groups must divide the {s.kv_heads} KV heads, "
+                f"not {self.attention_groups!r}"
+            )
         if any(start >= stop for start, stop in self.group_bounds()):
             raise ValueError(
                 f"ffn_groups must leave no group of the {s.hidden} hidden channels empty, "

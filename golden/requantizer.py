@@ -27,7 +27,7 @@ class Destination(Enum):
 
     INT8 = "int8"  #: operand of the next matmul, -127..127
     INT16 = "int16"  #: q, k, gate, up, scores
-    RESIDUAL = "residual"  #: 24 bits, added to the residual stream by `add_to_residual`
+    RESIDUAL = "residual"  #: 24 bits, summed in the residual stream by `add_to_residual`
     LOGIT = "logit"  #: 32 bits
 
 
@@ -72,6 +72,6 @@ def drain(
             return saturate(y, LOGIT_BITS)
 
 
-def add_to_residual(residual: ArrayLike, y: ArrayLike) -> tuple[IntArray, int]:
-    """Add drained values (24 bits) to the residual and saturate; return sum and number clipped."""
-    return saturate(int64(residual) + int64(y), RESIDUAL_BITS)
+def add_to_residual(residual: ArrayLike, y: ArrayLike) -> IntArray:
+    """Add drained values (24 bits) to the residual, modulo 2^32: exact in any order."""
+    return int64((int64(residual) + int64(y)).astype(np.int32))

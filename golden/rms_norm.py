@@ -49,7 +49,7 @@ def reciprocal_root(total: ArrayLike) -> ReciprocalRoot:
 
 
 def rms_norm(x: ArrayLike, epsilon: int) -> NormalizedVector:
-    """Normalize residual vectors x [..., dim] (24 bits).
+    """Normalize residual vectors x [..., dim] (int32).
 
     `epsilon` is norm_eps * dim in squared residual units, 32 bits.
     """

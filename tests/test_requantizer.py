@@ -68,12 +68,12 @@ def test_one_is_one() -> None:
     assert requantize([-77, 77], [32768, 32768], 15, ONE).tolist() == [-77, 77]
 
 
-def test_the_residual_saturates_twice() -> None:
+def test_only_the_drain_saturates() -> None:
     y, clipped = drain([2**30], [65535], 0, ONE, Destination.RESIDUAL)
     assert (y.tolist(), clipped) == ([2**23 - 1], 1)
-    assert add_to_residual([-1], y)[0].tolist() == [2**23 - 2]
-    total, clipped = add_to_residual([1, -(2**23)], [2**23 - 1, -1])
-    assert (total.tolist(), clipped) == ([2**23 - 1, -(2**23)], 2)
+    assert add_to_residual([-1], y).tolist() == [2**23 - 2]
+    assert add_to_residual([1, -(2**23)], [2**23 - 1, -1]).tolist() == [2**23, -(2**23) - 1]
+    assert add_to_residual([2**31 - 1, -(2**31)], [1, -1]).tolist() == [-(2**31), 2**31 - 1]
 
 
 @given(

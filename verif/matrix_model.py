@@ -47,7 +47,7 @@ class MatrixModel:
         self.activations = signed(8, c.activation_words * c.rows)
         self.outputs = signed(8, c.output_words * c.rows)
         self.results = signed(16, c.result_beats * c.lanes)
-        self.residual = signed(24, c.residual_beats * c.lanes)
+        self.residual = signed(32, c.residual_beats * c.lanes)
         self.multipliers = random.integers(0, 1 << 16, c.multiplier_beats * c.lanes)
         self.row_scales = np.stack([random.integers(128, 256, c.row_slots),
                                     random.integers(-20, 8, c.row_slots)], axis=1)
@@ -119,10 +119,7 @@ class MatrixModel:
             self.outputs[at] = y
         else:
             if destination == Destination.RESIDUAL_ADD:
-                # The residual is 24 bits; where a logit lay before, its low bits count.
-                old = (self.residual[at] + (1 << 23) & (1 << 24) - 1) - (1 << 23)
-                clipped += add_to_residual(old[visible], y[visible])[1]
-                y = add_to_residual(old, y)[0]
+                y = add_to_residual(self.residual[at], y)
             self.residual[at] = y
         if statistic == Statistic.MAXIMUM:
             self.row_maxima[slot] = y[visible].max() if visible.any() else -(1 << 31)

@@ -85,7 +85,7 @@ class Drain(wiring.Component):
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
             "sampler_live": Out(range(lanes + 1)), "sampler_logits": Out(32 * lanes),
-            "done": Out(1), "clipped": Out(range(2 * lanes + 1)),
+            "done": Out(1), "clipped": Out(range(lanes + 1)),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
 
@@ -160,13 +160,9 @@ class Drain(wiring.Component):
             hidden.eq(Cat(masked(self.WRITE - 1))),
             magnitude.eq(beats[self.WRITE - 1].statistic == Statistic.MAGNITUDE),
         ]
-        drained_clips = Signal(range(lanes + 1))
-        m.d.sync += drained_clips.eq(balanced_sum([
+        m.d.sync += self.clipped.eq(balanced_sum([
             clip & ~hide & valids[self.DRAINED]
             for clip, hide in zip(lane_clips, masked(self.DRAINED), strict=True)]))
-        m.d.sync += self.clipped.eq(drained_clips + balanced_sum([
-            clip & ~hide & valids[self.WRITE]
-            for clip, hide in zip(adder.clipped, hidden, strict=True)]))
         self._writes(m, beats, valids, adder)
 
         # Row statistic.

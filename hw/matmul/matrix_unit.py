@@ -58,7 +58,7 @@ class MatrixUnit(wiring.Component):
             "host_row": In(range(config.rows)), "host_address": In(address_bits(config)),
             "host_write_data": In(8 * config.columns),
             "host_data": Out(8 * config.columns),
-            "done": Out(1), "clipped": Out(range(2 * lanes + 1)),
+            "done": Out(1), "clipped": Out(range(lanes + 1)),
             "idle": Out(1), "issuing": Out(1), "paced": Out(1), "storing": Out(1),
             "fault": Out(Fault), "fault_pc": Out(12),
         })

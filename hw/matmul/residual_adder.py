@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.emit import instantiate
-from hw.matmul.drain_lane import RESIDUAL_BITS, VALUE_BITS
+from hw.matmul.drain_lane import VALUE_BITS
 
 #: Beats back whose sum a read may have missed.
 HAZARDS = 3
@@ -20,47 +20,35 @@ class ResidualLane(wiring.Component):
 
     Ports: ``drained``; ``base``: one bit for each number that may be added to it, the memory's
     ``old`` one or the sum of 1, 2, 3 beats ago, none set if nothing is; ``total`` in the next
-    cycle, and ``clipped``: the addition was.
+    cycle, modulo 2**VALUE_BITS.
     """
 
     drained: In(signed(VALUE_BITS))
-    old: In(signed(RESIDUAL_BITS))
+    old: In(signed(VALUE_BITS))
     base: In(1 + HAZARDS)
     total: Out(signed(VALUE_BITS))
-    clipped: Out(1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        recent = [self.total, *(Signal(signed(RESIDUAL_BITS), name=f"recent_{i}", reset_less=True)
+        recent = [self.total, *(Signal(signed(VALUE_BITS), name=f"recent_{i}", reset_less=True)
                                 for i in range(1, HAZARDS))]
         m.d.sync += [older.eq(newer) for newer, older in itertools.pairwise(recent)]
         choices: list[Value] = [
-            Mux(chosen, number[:RESIDUAL_BITS], 0)
+            Mux(chosen, number, 0)
             for chosen, number in zip(self.base, (self.old, *recent), strict=True)]
-        base = Signal(signed(RESIDUAL_BITS))
+        base = Signal(signed(VALUE_BITS))
         m.d.comb += base.eq((choices[0] | choices[1]) | (choices[2] | choices[3]))
-
-        # Where something is added, `drained` has 24 bits; else it passes unchanged.
-        total = Signal(signed(RESIDUAL_BITS + 1))
-        m.d.comb += total.eq(base + self.drained[:RESIDUAL_BITS].as_signed())
-        sign = total[-1]
-        clip = Signal()
-        m.d.comb += clip.eq(self.base.any() & (sign != total[-2]))
-        low = Mux(clip, Cat((~sign).replicate(RESIDUAL_BITS - 1), sign), total[:RESIDUAL_BITS])
-        high = Mux(self.base.any(), sign.replicate(VALUE_BITS - RESIDUAL_BITS),
-                   self.drained[RESIDUAL_BITS:])
-        m.d.sync += [self.total.eq(Cat(low, high)), self.clipped.eq(clip)]
+        m.d.sync += self.total.eq(base + self.drained)
         return m
 
 
 class ResidualAdder(wiring.Component):
-    """Adds a drained beat to the residual beat of the same address, saturating to 24 bits.
+    """Adds a drained beat to the residual beat of the same address: int32, in any order the same.
 
     Ports: ``beat`` with ``adds`` and ``writes``: the address, ``READ_AHEAD`` cycles before
     ``drained``: the beat is to be added to (else ``drained`` passes), or is to be written, and the
     read is requested in that cycle; ``old``: the residual memory's output; ``drained``: L values;
-    ``sums``: L values, one cycle later, to be written in that cycle; ``clipped``: a bit per lane,
-    with ``sums``. All outputs are registers.
+    ``sums``: L values, one cycle later, to be written in that cycle, from registers.
     Beats of one address that follow within three cycles get the newer value by forwarding, since
     their read is not later than the write.
     """
@@ -74,7 +62,6 @@ class ResidualAdder(wiring.Component):
         super().__init__({
             "drained": In(lanes), "old": In(VALUE_BITS * config.lanes), "adds": In(1),
             "writes": In(1), "beat": In(address_bits), "sums": Out(lanes),
-            "clipped": Out(config.lanes),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -102,7 +89,6 @@ class ResidualAdder(wiring.Component):
             instantiate(m, f"lane_{i}", "tessera_residual_lane", lane, platform)
             m.d.comb += [
                 lane.drained.eq(self.drained[i]), lane.base.eq(base),
-                lane.old.eq(old.word_select(i, VALUE_BITS)[:RESIDUAL_BITS]),
-                self.sums[i].eq(lane.total), self.clipped[i].eq(lane.clipped),
+                lane.old.eq(old.word_select(i, VALUE_BITS)), self.sums[i].eq(lane.total),
             ]
         return m
