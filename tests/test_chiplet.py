@@ -122,7 +122,7 @@ def test_layers(name: str, tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     """Every cause, random programs, recovery."""
     run_bench("small", "tiny", "tb_faults", tmp_path, prompt=5, count=4, TESSERA_SEED="1",
-              TESSERA_PROGRAMS="60")
+              TESSERA_PROGRAMS="240")
 
 
 def test_front_door(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="drain-statistic", file="hw/matmul/row_statistic.py", test=_ARRAY,
            old="running[0] & ~whole[:-1].all()", new="running[0] & ~running[0]"),
     Mutant(name="residual-forwarding", file="hw/matmul/residual_adder.py", test=_ARRAY,
-           old="hits[1] & ~hits[0], hits[2]", new="hits[1], hits[2]"),
+           old="Mux(self.late[1], recent, self.memory)", new="self.memory"),
     Mutant(name="bank-bound", file="hw/matmul/issue.py", test=_ARRAY,
            old="bank_bad.eq(weight >= config.bank_words),\n                             self.issuing.eq(~",
            new="bank_bad.eq(weight > config.bank_words),\n                             self.issuing.eq(~"),

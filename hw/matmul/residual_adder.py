@@ -2,7 +2,7 @@
 
 import itertools
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -16,29 +16,30 @@ HAZARDS = 3
 
 
 class ResidualLane(wiring.Component):
-    """One lane of the adder: its sum, and those of the last beats for forwarding.
+    """One lane of the adder, with forwarding.
 
-    Ports: ``drained``; ``base``: one bit for each number that may be added to it, the memory's
-    ``old`` one or the sum of 1, 2, 3 beats ago, none set if nothing is; ``total`` in the next
-    cycle, modulo 2**VALUE_BITS.
+    Ports: ``memory``: the residual memory's output, and ``late`` a cycle before it is added: instead
+    of it the sum of 2 beats ago counts (bit 0), or of 3 (bit 1); then ``drained``, and with it
+    ``base``: what is added to it, this number (bit 0), the sum of the last beat (bit 1) or nothing;
+    ``total`` in the next cycle, modulo 2**VALUE_BITS.
     """
 
-    drained: In(signed(VALUE_BITS))
-    old: In(signed(VALUE_BITS))
-    base: In(1 + HAZARDS)
-    total: Out(signed(VALUE_BITS))
+    memory: In(VALUE_BITS)
+    late: In(2)
+    drained: In(VALUE_BITS)
+    base: In(2)
+    total: Out(VALUE_BITS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        recent = [self.total, *(Signal(signed(VALUE_BITS), name=f"recent_{i}", reset_less=True)
-                                for i in range(1, HAZARDS))]
-        m.d.sync += [older.eq(newer) for newer, older in itertools.pairwise(recent)]
-        choices: list[Value] = [
-            Mux(chosen, number, 0)
-            for chosen, number in zip(self.base, (self.old, *recent), strict=True)]
-        base = Signal(signed(VALUE_BITS))
-        m.d.comb += base.eq((choices[0] | choices[1]) | (choices[2] | choices[3]))
-        m.d.sync += self.total.eq(base + self.drained)
+        old, recent = (Signal(VALUE_BITS, name=name, reset_less=True) for name in ("old", "recent"))
+        base = Signal(VALUE_BITS)
+        m.d.comb += base.eq(Mux(self.base[0], old, 0) | Mux(self.base[1], self.total, 0))
+        m.d.sync += [
+            recent.eq(self.total),
+            old.eq(Mux(self.late[0], self.total, Mux(self.late[1], recent, self.memory))),
+            self.total.eq(base + self.drained),
+        ]
         return m
 
 
@@ -66,9 +67,6 @@ class ResidualAdder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        old = Signal(VALUE_BITS * self.config.lanes, reset_less=True)
-        m.d.sync += old.eq(self.old)
-
         # The newest beat of the same address wins.
         recent = [(Signal(len(self.beat), name=f"recent_beat_{i}", reset_less=True),
                    Signal(name=f"recent_writes_{i}")) for i in range(HAZARDS)]
@@ -80,15 +78,14 @@ class ResidualAdder(wiring.Component):
         m.d.sync += [adds.eq(self.adds), *(
             hit.eq(writes & (beat == self.beat))
             for hit, (beat, writes) in zip(hits, recent, strict=True))]
-        base = Signal(1 + HAZARDS)
-        m.d.sync += base.eq(Mux(adds, Cat(
-            ~Cat(hits).any(), hits[0], hits[1] & ~hits[0], hits[2] & ~hits[1] & ~hits[0]), 0))
+        base = Signal(2)
+        m.d.sync += base.eq(Cat(adds & ~hits[0], adds & hits[0]))
 
         for i in range(self.config.lanes):
             lane = ResidualLane()
             instantiate(m, f"lane_{i}", "tessera_residual_lane", lane, platform)
             m.d.comb += [
-                lane.drained.eq(self.drained[i]), lane.base.eq(base),
-                lane.old.eq(old.word_select(i, VALUE_BITS)), self.sums[i].eq(lane.total),
+                lane.memory.eq(self.old.word_select(i, VALUE_BITS)), lane.late.eq(Cat(hits[1:])),
+                lane.drained.eq(self.drained[i]), lane.base.eq(base), self.sums[i].eq(lane.total),
             ]
         return m
