@@ -102,9 +102,9 @@ class Destination(enum.Enum, shape=3):
     RESULT = 0
     #: output memory, int8
     OUTPUT = 1
-    #: residual memory, 24 bits, replaced
+    #: residual memory, int32 of 24 bits, replaced
     RESIDUAL_SET = 2
-    #: residual memory, 24 bits, added
+    #: residual memory, int32: 24 bits added
     RESIDUAL_ADD = 3
     #: residual memory, int32, and the sampler
     LOGITS = 4
