@@ -74,7 +74,7 @@ class Core(wiring.Component):
             "running": Out(1), "done": Out(1), "paused": Out(1), "idle": Out(1),
             "fault": Out(Fault), "fault_pc": Out(PC_BITS),
             "token_event": Out(1), "token": Out(17),
-            **{name: Out(1) for name in COUNTED}, "saturations": Out(9),
+            **{name: Out(1) for name in COUNTED}, "saturations": Out(range(2 * config.lanes + 1)),
             **host_memory_ports(config),
         })
 

@@ -66,7 +66,7 @@ class _Whole(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({})
-        self.registers, self.counters = RegisterFile(CONFIGS["tiny"]), Counters()
+        self.registers, self.counters = RegisterFile(CONFIGS["tiny"]), Counters(CONFIGS["tiny"].lanes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

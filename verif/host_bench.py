@@ -37,13 +37,13 @@ class HostBench(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({**bus_members(), **core_members(), "tokens_grant": In(1),
+        super().__init__({**bus_members(), **core_members(CONFIG), "tokens_grant": In(1),
                           "active": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.host = host = HostBridge(CONFIG)
-        forward(m, self, host, {**bus_members(), **core_members()})
+        forward(m, self, host, {**bus_members(), **core_members(CONFIG)})
         for name, shape in memory_shapes(CONFIG).items():
             memory = Sram.of(shape)
             m.submodules[name] = memory

@@ -231,7 +231,8 @@ async def counters(dut: Any) -> None:
             value = int(rng.random() < (events.index(name) + 1) / 12)
             dut[f"count_{name}"].value = value
             want[name] += value
-        clipped = rng.choice((0, 0, 1, 511, rng.getrandbits(9)))
+        bits = len(dut.saturations)
+        clipped = rng.choice((0, 0, 1, (1 << bits) - 1, rng.getrandbits(bits)))
         dut.saturations.value = clipped
         want["saturations"] += clipped
         token_valid = int(rng.random() < 0.1)

@@ -13,7 +13,7 @@ from cocotb.utils import get_sim_time
 
 from hw.host.host_bridge import core_members
 from hw.host.uart_bridge import UartBridge, manager_members
-from verif.host_bench import HostBench
+from verif.host_bench import CONFIG, HostBench
 from verif.simulator import CLOCK_PERIOD_NS
 from verif.uart_model import Reply, parse_reply, reply_length
 
@@ -27,7 +27,7 @@ class UartBench(wiring.Component):
     def __init__(self, divisor: int) -> None:
         self.divisor = divisor
         super().__init__({"rx": In(1), "tx": Out(1), "irq": Out(1), "tokens_grant": In(1),
-                          **core_members()})
+                          **core_members(CONFIG)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -37,7 +37,7 @@ class UartBench(wiring.Component):
         for name, member in manager_members().items():
             source, target = (bridge, host) if member.flow == Out else (host, bridge)
             m.d.comb += getattr(target, name).eq(getattr(source, name))
-        for name, member in {"irq": Out(1), "tokens_grant": In(1), **core_members()}.items():
+        for name, member in {"irq": Out(1), "tokens_grant": In(1), **core_members(CONFIG)}.items():
             source, target = (self, host) if member.flow == In else (host, self)
             m.d.comb += getattr(target, name).eq(getattr(source, name))
         m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx)]
@@ -56,7 +56,7 @@ class Line:
         """Start the clock and reset."""
         dut = self.dut
         Clock(dut.clk, CLOCK_PERIOD_NS, unit="ns").start()
-        for name, member in core_members().items():
+        for name, member in core_members(CONFIG).items():
             if member.flow == In:
                 dut[name].value = 0
         dut.idle.value = dut.tokens_grant.value = dut.rx.value = 1

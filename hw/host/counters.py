@@ -10,11 +10,11 @@ from hw.host.registers import COUNTERS, HIGH_BITS, TOKEN_BITS
 EVENTS = tuple(name for name in COUNTERS if name not in ("cycles", "token_cycles", "saturations"))
 
 
-def event_members() -> dict[str, wiring.Member]:
-    """Return what the counters see of the chip; ``saturations`` is a number per cycle."""
+def event_members(lanes: int) -> dict[str, wiring.Member]:
+    """Return what the counters see of the chip; ``saturations``: of drain and vector unit."""
     return {
         **{f"count_{name}": In(1) for name in EVENTS},
-        "saturations": In(9),
+        "saturations": In(range(2 * lanes + 1)),
         "token_valid": In(1), "token": In(TOKEN_BITS), "running": In(1),
     }
 
@@ -22,15 +22,15 @@ def event_members() -> dict[str, wiring.Member]:
 class Counters(wiring.Component):
     """Counts events; ``clear`` restarts all.
 
-    Ports: :func:`event_members`; ``clear``; of each counter ``<name>_lo`` and ``<name>_hi``;
+    Ports: :func:`event_members`, of a chip with so many lanes; ``clear``; of each counter ``<name>_lo`` and ``<name>_hi``;
     ``token_count``, ``last_token``. ``token_valid`` comes in the cycle of a new ``token``.
     A counter carries from its low into its high part one cycle late: the high part of the value
     whose low part is read in one cycle is there in the next.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int) -> None:
         super().__init__({
-            "clear": In(1), **event_members(),
+            "clear": In(1), **event_members(lanes),
             **{f"{name}_lo": Out(32) for name in COUNTERS},
             **{f"{name}_hi": Out(HIGH_BITS) for name in COUNTERS},
             "token_count": Out(32), "last_token": Out(TOKEN_BITS),

@@ -33,7 +33,7 @@ def bus_members() -> dict[str, wiring.Member]:
             **axi_members(axi_window.PREFIX, axi_window.ADDRESS_BITS, ID_BITS), "irq": Out(1)}
 
 
-def core_members() -> dict[str, wiring.Member]:
+def core_members(config: ChipletConfig) -> dict[str, wiring.Member]:
     """Return the ports towards the chip besides those of the memories.
 
     Outputs: pulses ``start``, ``resume``, ``reset_sequencer``; the values of the registers from
@@ -44,7 +44,7 @@ def core_members() -> dict[str, wiring.Member]:
     return {
         "start": Out(1), "resume": Out(1), "reset_sequencer": Out(1),
         **{name: Out(fields[name].bits) for name in PARAMETERS}, "end_token": Out(32),
-        **event_members(),
+        **event_members(config.lanes),
         **{name: In(fields[name].bits) for name in STATUS},
     }
 
@@ -63,7 +63,7 @@ class HostBridge(wiring.Component):
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
-        super().__init__({**bus_members(), **core_members(), **memory_members(config)})
+        super().__init__({**bus_members(), **core_members(config), **memory_members(config)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -71,12 +71,12 @@ class HostBridge(wiring.Component):
         m.submodules.axi_window = window = AxiWindow(id_bits=ID_BITS)
         m.submodules.registers = registers = RegisterFile(self.config)
         m.submodules.memory_access = access = MemoryAccess(self.config)
-        m.submodules.counters = counters = Counters()
+        m.submodules.counters = counters = Counters(self.config.lanes)
         forward(m, self, lite, axi_lite_members(axi_lite.PREFIX, axi_lite.ADDRESS_BITS))
         forward(m, self, window,
                 axi_members(axi_window.PREFIX, axi_window.ADDRESS_BITS, ID_BITS))
         forward(m, self, access, memory_members(self.config))
-        events = event_members()
+        events = event_members(self.config.lanes)
         running = events.pop("running")
         assert running.flow == In
         forward(m, self, counters, events)

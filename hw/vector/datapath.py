@@ -72,7 +72,7 @@ class VectorDatapath(wiring.Component):
             "visible_left": In(signed(16)),
             "result_data": In(16 * L), "rope_data": In(16 * L), "residual_data": In(32 * L),
             "maximum_data": In(32),
-            "writing": Out(beat_layout()), "q": Out(8 * L), "saturations": Out(8),
+            "writing": Out(beat_layout()), "q": Out(8 * L), "saturations": Out(range(L + 1)),
             "scaled": Out(beat_layout()), "row_scale": Out(row_scale_layout()),
             "key_multiplier": Out(16), "softmax_scale": Out(row_scale_layout()),
             "norm_last": Out(beat_layout()), "root_start": Out(1), "root_done": Out(1),

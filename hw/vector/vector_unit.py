@@ -61,7 +61,7 @@ class VectorUnit(wiring.Component):
             "multiplier_mask": Out(L), "multiplier_data": Out(16 * L),
             "row_scale_address": Out(_address_bits(config.row_slots)), "row_scale_enable": Out(1),
             "row_scale_data": Out(16),
-            "saturations": Out(8), "fault": Out(Fault),
+            "saturations": Out(range(L + 1)), "fault": Out(Fault),
         })
 
     def elaborate(self, platform: object) -> Module:
