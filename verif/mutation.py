@@ -56,7 +56,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="drain-statistic", file="hw/matmul/row_statistic.py", test=_ARRAY,
            old="running[0] & ~whole[:-1].all()", new="running[0] & ~running[0]"),
     Mutant(name="residual-forwarding", file="hw/matmul/residual_adder.py", test=_ARRAY,
-           old="Mux(self.late[1], recent, self.memory)", new="self.memory"),
+           old="Mux(self.late[2], recent, 0)", new="Mux(self.late[2], self.memory, 0)"),
     Mutant(name="bank-bound", file="hw/matmul/issue.py", test=_ARRAY,
            old="bank_bad.eq(weight >= config.bank_words),\n                             self.issuing.eq(~",
            new="bank_bad.eq(weight > config.bank_words),\n                             self.issuing.eq(~"),

@@ -18,14 +18,14 @@ HAZARDS = 3
 class ResidualLane(wiring.Component):
     """One lane of the adder, with forwarding.
 
-    Ports: ``memory``: the residual memory's output, and ``late`` a cycle before it is added: instead
-    of it the sum of 2 beats ago counts (bit 0), or of 3 (bit 1); then ``drained``, and with it
+    Ports: ``memory``: the residual memory's output, a cycle before it is added, and ``late``: it
+    counts (bit 0), or the sum of 2 beats ago (bit 1), or of 3 (bit 2); then ``drained``, and with it
     ``base``: what is added to it, this number (bit 0), the sum of the last beat (bit 1) or nothing;
     ``total`` in the next cycle, modulo 2**VALUE_BITS.
     """
 
     memory: In(VALUE_BITS)
-    late: In(2)
+    late: In(3)
     drained: In(VALUE_BITS)
     base: In(2)
     total: Out(VALUE_BITS)
@@ -37,7 +37,8 @@ class ResidualLane(wiring.Component):
         m.d.comb += base.eq(Mux(self.base[0], old, 0) | Mux(self.base[1], self.total, 0))
         m.d.sync += [
             recent.eq(self.total),
-            old.eq(Mux(self.late[0], self.total, Mux(self.late[1], recent, self.memory))),
+            old.eq(Mux(self.late[0], self.memory, 0) | Mux(self.late[1], self.total, 0)
+                   | Mux(self.late[2], recent, 0)),
             self.total.eq(base + self.drained),
         ]
         return m
@@ -78,14 +79,15 @@ class ResidualAdder(wiring.Component):
         m.d.sync += [adds.eq(self.adds), *(
             hit.eq(writes & (beat == self.beat))
             for hit, (beat, writes) in zip(hits, recent, strict=True))]
-        base = Signal(2)
+        late, base = Signal(3), Signal(2)
+        m.d.comb += late.eq(Cat(~hits[1] & ~hits[2], hits[1], hits[2] & ~hits[1]))
         m.d.sync += base.eq(Cat(adds & ~hits[0], adds & hits[0]))
 
         for i in range(self.config.lanes):
             lane = ResidualLane()
             instantiate(m, f"lane_{i}", "tessera_residual_lane", lane, platform)
             m.d.comb += [
-                lane.memory.eq(self.old.word_select(i, VALUE_BITS)), lane.late.eq(Cat(hits[1:])),
+                lane.memory.eq(self.old.word_select(i, VALUE_BITS)), lane.late.eq(late),
                 lane.drained.eq(self.drained[i]), lane.base.eq(base), self.sums[i].eq(lane.total),
             ]
         return m
