@@ -46,7 +46,7 @@ async def _answered(driver: InterfaceDriver, number: int) -> tuple[int, int, int
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def far_accesses(dut) -> None:
-    """Registers, memories and doorbells of another chip: the packet, and the response to each reply."""
+    """Reach registers, memories and doorbells of another chip: each packet, each response."""
     driver = await _started(dut)
     rng, tags = driver.rng, []
     driver.free_rate = 0.5
@@ -113,7 +113,7 @@ def _broken(rng: random.Random, flit_bytes: int) -> list[Flit]:
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(slow=[0, 12], broken=[0.0, 0.5])
 async def near_accesses(dut, slow: int, broken: float) -> None:
-    """Requests of other hosts, whole and broken: each gets golden's answer, and none is lost."""
+    """Answer requests of other hosts, whole and broken, as golden does; none is lost."""
     driver = await _started(dut, 3)
     rng, flit_bytes = driver.rng, driver.config.flit_bytes
     driver.near_slow, driver.free_rate = slow, 0.4
@@ -154,7 +154,7 @@ async def near_accesses(dut, slow: int, broken: float) -> None:
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def replies_that_do_not_fit(dut) -> None:
-    """Replies late, twice, broken, of a wrong tag, kind or place are dropped; the right one counts."""
+    """Drop replies that are late, twice, broken, of a wrong tag, kind or place; the right one counts."""
     driver = await _started(dut)
     flit_bytes = driver.config.flit_bytes
     driver.bring(REPLY, Packet(destination=NODE, source=OTHER, kind=golden.READ_REPLY, payload=(1,)))
@@ -176,7 +176,8 @@ async def replies_that_do_not_fit(dut) -> None:
         {"kind": 15}, {"destination": (2, 4)}, {"destination": (1, 5)}, {"payload": (3, 4)},
         {"kind": golden.WRITE_REPLY}, {"tag": second.tag ^ 128})]
     driver.bring(REPLY, *bad)
-    driver.arriving[REPLY] += [Flit(head=True, tail=False, data=fields_flit(right, flit_bytes)),
+    first = right.flits(flit_bytes)[0]
+    driver.arriving[REPLY] += [Flit(head=True, tail=False, data=first.data),
                                Flit(head=True, tail=True, data=0)]
     driver.arriving[REPLY].append(Flit(head=False, tail=True, data=right.header()))
     driver.bring(REPLY, right, right)
@@ -184,11 +185,6 @@ async def replies_that_do_not_fit(dut) -> None:
     await driver.step(30)
     assert len(driver.far_answers) == 2
     _counts(driver, replies_dropped=len(bad) + 4, reply_timeouts=1, stray_flits=1)
-
-
-def fields_flit(packet: Packet, flit_bytes: int) -> int:
-    """Return the data of a packet's first flit."""
-    return packet.flits(flit_bytes)[0].data
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -203,7 +199,7 @@ async def network_that_takes_nothing(dut) -> None:
         driver.access(False, 0x844 + 4 * i)
     at = driver.cycle
     for i in range(number):
-        got = await _answered_late(driver, i + 1)
+        got = await _next_answer(driver, i + 1)
         assert got[1:] == (0, golden.REFUSED) and got[0] - at <= TIMEOUT + 20, f"access {i}: {got}"
         at = got[0]
     driver.free_rate = 1.0
@@ -216,14 +212,14 @@ async def network_that_takes_nothing(dut) -> None:
     _counts(driver, reply_timeouts=number)
 
 
-async def _answered_late(driver: InterfaceDriver, number: int) -> tuple[int, int, int]:
+async def _next_answer(driver: InterfaceDriver, number: int) -> tuple[int, int, int]:
     await driver.step(1)
     return await _answered(driver, number)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def classes_share_the_way_out(dut) -> None:
-    """Collectives at full rate leave requests and replies their share; what came in is all there."""
+    """Send collectives at full rate: requests and replies get their share; what came in is all there."""
     driver = await _started(dut)
     rng, width = driver.rng, 8 * driver.config.flit_bytes
     out = [Flit(head=i % 4 == 0, tail=i % 4 == 3, data=rng.getrandbits(width)) for i in range(1200)]
