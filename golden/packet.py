@@ -85,6 +85,8 @@ def judge(packet: Packet, whole: bool, node: tuple[int, int]) -> int:
 
 def reply(request: Packet, node: tuple[int, int], error: int, value: int = 0) -> Packet:
     """Return the answer to a request."""
+    kind: int
+    payload: tuple[int, ...]
     if error != NONE:
         kind, payload = ERROR_REPLY, (error,)
     elif request.kind == READ:
