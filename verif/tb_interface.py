@@ -174,7 +174,7 @@ async def replies_that_do_not_fit(dut) -> None:
     bad = [Packet(**{**fields, **change}) for change in (
         {"kind": golden.WRITE_REPLY, "payload": ()}, {"kind": golden.WRITE},
         {"kind": 15}, {"destination": (2, 4)}, {"destination": (1, 5)}, {"payload": (3, 4)},
-        {"kind": golden.WRITE_REPLY}, {"tag": second.tag ^ 128})]
+        {"kind": golden.WRITE_REPLY}, {"tag": second.tag ^ 128, "payload": (9,)})]
     driver.bring(REPLY, *bad)
     first = right.flits(flit_bytes)[0]
     driver.arriving[REPLY] += [Flit(head=True, tail=False, data=first.data),
