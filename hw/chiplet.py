@@ -1,8 +1,8 @@
 """The chiplet: the core behind its host port."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from hw.arithmetic import delay
 from hw.config import ChipletConfig
@@ -13,6 +13,8 @@ from hw.host.access import forward
 from hw.host.host_bridge import HostBridge, bus_members
 from hw.host.memory_access import memory_members
 from hw.matmul.systolic_array import SystolicArray
+from hw.network.chip_network import ChipNetwork, host_members, wire_members
+from hw.router.route import strap_members
 
 
 class Chiplet(wiring.Component):
@@ -21,12 +23,16 @@ class Chiplet(wiring.Component):
     Ports: ``clk``, ``rst`` (synchronous, active high); ``s_axil_*``: registers (docs/registers.md);
     ``s_axi_*``: memories; ``irq``; ``running``, ``faulted``: what the STATUS register says, for
     lamps. All outputs come from registers or from a few gates behind them.
-    The registers' RESET_SEQUENCER resets the core and leaves the bridge and the memories alone.
+    With a network (docs/network.md), for each of the links north, east, south and west:
+    ``<link>_phit_in``, ``<link>_phit_out``, and with a ``receive_clock`` of "link" ``<link>_link_clk``;
+    the straps ``node_x``, ``node_y``, ``last_x``, ``last_y``, ``wrap_x``, ``wrap_y``.
+    The registers' RESET_SEQUENCER resets the core and leaves bridge, network and memories alone.
     """
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
-        super().__init__(bus_members() | {"running": Out(1), "faulted": Out(1)})
+        wires = {} if config.network is None else wire_members(config.network)
+        super().__init__(bus_members() | {"running": Out(1), "faulted": Out(1)} | wires)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -37,6 +43,18 @@ class Chiplet(wiring.Component):
         instantiate(m, "bridge", "tessera_host_bridge", bridge, platform)
         instantiate(m, "core", "tessera_core", core, platform, reset=core_reset)
         forward(m, self, bridge, bus_members())
+        if config.network is not None:
+            network = ChipNetwork(config.network)
+            instantiate(m, "network", "tessera_network", network, platform)
+            forward(m, self, network, wire_members(config.network))
+            m.d.comb += [getattr(bridge, name).eq(getattr(self, name)) for name in strap_members()]
+            for name, member in host_members().items():
+                near, far = getattr(bridge, name), getattr(network, name)
+                if member.is_signature:
+                    wiring.connect(m, near, far)
+                else:
+                    target, source = (far, near) if member.flow == In else (near, far)
+                    m.d.comb += Value.cast(target).eq(Value.cast(source))
 
         for name in memory_members(config):
             if name == "banks_valid":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hw.memory.open_macro import OPEN_MACROS
 from hw.memory.technology import MemoryTechnology
+from hw.network.config import NetworkConfig
 
 
 def _is_power_of_two(value: int) -> bool:
@@ -74,6 +75,8 @@ class ChipletConfig:
     reset: str = "sync"
     #: What a memory macro costs in the process of the ASIC flow.
     memory_technology: MemoryTechnology = dataclasses.field(default_factory=MemoryTechnology)
+    #: Router and links to other chiplets; None: there are none. A flit carries a beat of int32.
+    network: NetworkConfig | None = None
 
     def __post_init__(self) -> None:
         def require(field: str, holds: bool, rule: str) -> None:
@@ -83,17 +86,22 @@ class ChipletConfig:
         if isinstance(self.memory_technology, Mapping):  # as read from JSON
             object.__setattr__(self, "memory_technology",
                                MemoryTechnology(**self.memory_technology))
+        if isinstance(self.network, Mapping):
+            object.__setattr__(self, "network", NetworkConfig(**self.network))
         for field in dataclasses.fields(self):
             if field.name == "name":
                 require("name", bool(self.name) and self.name.isidentifier(), "an identifier")
                 continue
-            if field.name in ("memory_macro", "memory_technology", "reset", "hard_multipliers"):
+            if field.name in ("memory_macro", "memory_technology", "reset", "hard_multipliers",
+                              "network"):
                 continue
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(field.name, whole and value > 0, "a positive whole number")
         require("memory_technology", isinstance(self.memory_technology, MemoryTechnology),
                 "a MemoryTechnology")
+        require("network", self.network is None or isinstance(self.network, NetworkConfig),
+                "a NetworkConfig or None")
         require("hard_multipliers", isinstance(self.hard_multipliers, bool), "true or false")
         require("reset", self.reset in RESET_STYLES, f"one of {', '.join(RESET_STYLES)}")
         require("memory_macro", self.memory_macro == "" or self.memory_macro in OPEN_MACROS,
@@ -109,6 +117,9 @@ class ChipletConfig:
             self.lanes <= min(self.rows, self.columns),
             f"at most the smaller of rows and columns ({min(self.rows, self.columns)})",
         )
+        if self.network is not None and self.network.flit_bytes != 4 * self.lanes:
+            raise ValueError(f"network.flit_bytes must be 4 * lanes ({4 * self.lanes}), "
+                             f"not {self.network.flit_bytes!r}")
         require("rows_per_step", self.rows_per_step <= self.rows, f"at most rows ({self.rows})")
         require("sampler_lanes", self.sampler_lanes <= self.lanes, f"at most lanes ({self.lanes})")
         require("max_rows", self.max_rows <= 64, "at most 64")

@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out
 from hw.chiplet import Chiplet
 from hw.config import ChipletConfig
 from hw.emit import instantiate
+from hw.host.access import forward
 from hw.host.uart_bridge import UartBridge, manager_members
+from hw.network.chip_network import wire_members
 
 
 class SerialChiplet(wiring.Component):
@@ -15,25 +17,22 @@ class SerialChiplet(wiring.Component):
 
     Ports: ``clk``, ``rst`` (synchronous, active high); ``rx``: the line from the host, asynchronous;
     ``tx``: the line to the host, from a flip-flop; ``irq``, ``running``, ``faulted``: the
-    chiplet's.
+    chiplet's. With a network, its wires and straps, as those of :class:`hw.chiplet.Chiplet`.
     Parameters: ``divisor``: clock cycles of a bit on the line (hw/host/uart.py, ``find_divisor``).
     """
 
-    rx: In(1)
-    tx: Out(1)
-    irq: Out(1)
-    running: Out(1)
-    faulted: Out(1)
-
     def __init__(self, config: ChipletConfig, divisor: int) -> None:
         self.config, self.divisor = config, divisor
-        super().__init__()
+        self.wires = {} if config.network is None else wire_members(config.network)
+        super().__init__({"rx": In(1), "tx": Out(1), "irq": Out(1), "running": Out(1),
+                          "faulted": Out(1), **self.wires})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         chiplet, bridge = Chiplet(self.config), UartBridge(divisor=self.divisor)
         instantiate(m, "chiplet", "tessera_chiplet", chiplet, platform)
         instantiate(m, "bridge", "tessera_uart_bridge", bridge, platform)
+        forward(m, self, chiplet, self.wires)
         for name, member in manager_members().items():
             source, target = (bridge, chiplet) if member.flow == Out else (chiplet, bridge)
             m.d.comb += getattr(target, name).eq(getattr(source, name))

@@ -13,7 +13,8 @@ from golden.sampler import temperature_register
 from hw.config import CONFIGS, ChipletConfig
 from hw.control.isa import Fault
 from hw.host.memory_map import memory_map
-from hw.host.registers import COUNTERS, IDENTITY, REGISTERS, VERSION_MAJOR, Access
+from hw.host.register import Access
+from hw.host.registers import COUNTERS, IDENTITY, REGISTERS, VERSION_MAJOR
 from hw.host.serial_protocol import MAX_WORDS, WORD_BYTES
 from tessera.engines import Request
 from tessera.serial_link import LinkError, SerialLink

@@ -3,6 +3,7 @@
 import pytest
 
 from hw.config import CONFIGS, ChipletConfig, find_config
+from hw.network.config import NetworkConfig
 
 
 def test_named() -> None:
@@ -33,6 +34,9 @@ def test_named() -> None:
         ({"lanes": 2.0}, "lanes must be a positive whole number, not 2.0"),
         ({"memory_macro": "8x8"}, "memory_macro must be empty or one of 32x512, 32x256, not '8x8'"),
         ({"memory_technology": 1}, "memory_technology must be a MemoryTechnology, not 1"),
+        ({"network": 1}, "network must be a NetworkConfig or None, not 1"),
+        ({"network": NetworkConfig(flit_bytes=16)},
+         r"network.flit_bytes must be 4 \* lanes \(32\), not 16"),
         ({"name": "a b"}, "name must be an identifier, not 'a b'"),
     ],
 )
@@ -52,4 +56,6 @@ def test_frozen() -> None:
     """A configuration cannot be changed behind the validation's back."""
     with pytest.raises(AttributeError):
         CONFIGS["base"].rows = 4  # type: ignore[misc]
-    assert ChipletConfig(**CONFIGS["tiny"].as_dict()) == CONFIGS["tiny"]
+    network = CONFIGS["tiny"].replace(network=NetworkConfig())
+    for config in (CONFIGS["tiny"], network):
+        assert ChipletConfig(**config.as_dict()) == config

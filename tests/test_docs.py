@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from compiler import isa_doc
 from hw.control.isa import Fault, Opcode
+from hw.network import page as network_page
 from hw.router import page as router_page
 from tessera.cli import app
 
@@ -45,6 +46,10 @@ def test_isa_page_is_current() -> None:
 
 def test_router_page_is_current() -> None:
     assert (ROOT / "docs" / "router.md").read_text() == router_page.page(), "run `make docs`"
+
+
+def test_network_page_is_current() -> None:
+    assert (ROOT / "docs" / "network.md").read_text() == network_page.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("kind", [Opcode, Fault])

@@ -24,6 +24,7 @@ _LINK_GOLDEN = "tests/test_link.py::test_hardware_and_golden[1]"
 _LINK_PROOF = "tests/test_link_proof.py::test_proof[order]"
 _ROUTER = "tests/test_router.py::test_router[8-16]"
 _TRAFFIC = "tests/test_network_traffic.py::test_everything_arrives[4-4-True]"
+_INTERFACE = "tests/test_network_interface.py::test_interface[8]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -180,6 +181,31 @@ MUTANTS: Sequence[Mutant] = (
            old="m.d.sync += holds[c].eq(0)", new="m.d.sync += holds[c].eq(holds[c])"),
     Mutant(name="router-freed", file="hw/router/input_queue.py", test=_ROUTER,
            old="freed[self.channels[c]].eq(gone)", new="freed[self.channels[c]].eq(gone & (counts[c] > 1))"),
+    Mutant(name="interface-tag", file="hw/network/initiator.py", test=_INTERFACE,
+           old="& (reply.header.tag == tag)", new="& (reply.header.tag[:7] == tag[:7])"),
+    Mutant(name="interface-timeout", file="hw/network/initiator.py", test=_INTERFACE,
+           old="request.ready.eq(self.packet.ready | late)", new="request.ready.eq(self.packet.ready)"),
+    Mutant(name="interface-room", file="hw/network/flit_queue.py", test=_INTERFACE,
+           old="self.room.eq(count <= depth - ROOM_FLITS)", new="self.room.eq(count <= depth - 2)"),
+    Mutant(name="interface-length", file="hw/network/packet_reader.py", test=_INTERFACE,
+           old="wrong.eq(flit.tail != (now_left == 0))", new="wrong.eq(~flit.tail & (now_left == 0))"),
+    Mutant(name="interface-aborted", file="hw/network/packet_reader.py", test=_INTERFACE,
+           old="first.eq(flit.head & ~opened)", new="first.eq(flit.head)"),
+    Mutant(name="interface-misdelivered", file="hw/network/target.py", test=_INTERFACE,
+           old="with m.If(here & fits):", new="with m.If(fits):"),
+    Mutant(name="interface-share", file="hw/network/sender.py", test=_INTERFACE,
+           old="TrafficClass.COLLECTIVE] * 6, TrafficClass.REPLY, TrafficClass.REQUEST)",
+           new="TrafficClass.COLLECTIVE] * 7, TrafficClass.REPLY)"),
+    Mutant(name="request-arbiter", file="hw/host/request_arbiter.py",
+           test="tests/test_access_sharing.py::test_arbiter",
+           old="Mux(last, ~self.request_0.valid, self.request_1.valid)",
+           new="Mux(last, ~self.request_0.valid, ~self.request_0.valid)"),
+    Mutant(name="link-held", file="hw/network/link_control.py",
+           test="tests/test_access_sharing.py::test_link_is_held_until_its_port_is_empty",
+           old="self.retrain & self.in_idle & ~self.up", new="self.retrain & ~self.up"),
+    Mutant(name="remote-own-chip", file="hw/host/remote_access.py",
+           test="tests/test_chips.py::test_own_chip_needs_no_packets",
+           old="(self.target_y != self.node_y)", new="(self.target_y == self.node_y)"),
 )
 
 

@@ -11,7 +11,11 @@ from hw.host.axi_lite import AxiLite
 from hw.host.axi_window import AxiWindow
 from hw.host.counters import Counters, event_members
 from hw.host.memory_access import MemoryAccess, memory_members
+from hw.host.network_registers import CONTROLLED, REPORTED
 from hw.host.registers import COUNTERS, REGISTERS, Access, RegisterFile
+from hw.host.remote_access import RemoteAccess
+from hw.network.chip_network import host_members
+from hw.router.route import strap_members
 
 ID_BITS = 4
 #: Cycles after a start or resume within which ``idle`` has to fall.
@@ -49,10 +53,21 @@ def core_members(config: ChipletConfig) -> dict[str, wiring.Member]:
     }
 
 
+def network_members(config: ChipletConfig) -> dict[str, wiring.Member]:
+    """Return the ports towards the network, if there is one.
+
+    Those of :func:`hw.network.chip_network.host_members`, seen from the other side, and the straps.
+    """
+    if config.network is None:
+        return {}
+    flipped = {name: member.flip() for name, member in host_members().items()}
+    return flipped | strap_members()
+
+
 class HostBridge(wiring.Component):
     """Everything between the host's two AXI ports and the chip.
 
-    Ports: :func:`bus_members`, :func:`core_members`, and
+    Ports: :func:`bus_members`, :func:`core_members`, :func:`network_members`, and
     :func:`hw.host.memory_access.memory_members`; a parent hands the first on with
     :func:`hw.host.access.forward`.
 
@@ -63,7 +78,8 @@ class HostBridge(wiring.Component):
 
     def __init__(self, config: ChipletConfig) -> None:
         self.config = config
-        super().__init__({**bus_members(), **core_members(config), **memory_members(config)})
+        super().__init__({**bus_members(), **core_members(config), **network_members(config),
+                          **memory_members(config)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -80,10 +96,12 @@ class HostBridge(wiring.Component):
         running = events.pop("running")
         assert running.flow == In
         forward(m, self, counters, events)
-        wiring.connect(m, lite.request, registers.request)
-        wiring.connect(m, registers.response, lite.response)
-        wiring.connect(m, window.request, access.request)
-        wiring.connect(m, access.response, window.response)
+        if self.config.network is None:
+            for asks, answers in ((lite, registers), (window, access)):
+                wiring.connect(m, asks.request, answers.request)
+                wiring.connect(m, answers.response, asks.response)
+        else:
+            self._network(m, lite, window, registers, access)
 
         m.d.comb += [getattr(registers, name).eq(getattr(self, name)) for name in STATUS]
         m.d.comb += [
@@ -105,6 +123,35 @@ class HostBridge(wiring.Component):
         self._interrupts(m, registers)
         self._errors(m, registers)
         return m
+
+    def _network(self, m: Module, lite: AxiLite, window: AxiWindow, registers: RegisterFile,
+                 access: MemoryAccess) -> None:
+        """Let the host reach other chips, and their hosts this one; keep what the doorbell said."""
+        m.submodules.remote_access = remote = RemoteAccess()
+        for name, asks in (("lite", lite), ("window", window)):
+            wiring.connect(m, asks.request, getattr(remote, f"{name}_request"))
+            wiring.connect(m, getattr(remote, f"{name}_response"), asks.response)
+        for name, answers in (("registers", registers), ("memories", access)):
+            wiring.connect(m, getattr(remote, f"{name}_request"), answers.request)
+            wiring.connect(m, answers.response, getattr(remote, f"{name}_response"))
+        wiring.connect(m, wiring.flipped(self.near_request), remote.near_request)
+        wiring.connect(m, remote.near_response, wiring.flipped(self.near_response))
+        wiring.connect(m, remote.far_request, wiring.flipped(self.far_request))
+        wiring.connect(m, wiring.flipped(self.far_response), remote.far_response)
+        m.d.comb += [
+            remote.target_remote.eq(registers.target_remote),
+            *(getattr(remote, f"target_{axis}").eq(getattr(registers, f"target_{axis}"))
+              for axis in "xy"),
+            *(getattr(remote, f"node_{axis}").eq(getattr(self, f"node_{axis}")) for axis in "xy"),
+            *(getattr(self, name).eq(getattr(registers, name)) for name in CONTROLLED),
+            *(getattr(registers, name).eq(getattr(self, name))
+              for name in (*REPORTED, *strap_members())),
+            registers.set_network_irq_link_down.eq(self.link_fell),
+            registers.set_network_irq_error.eq(self.network_error),
+            registers.set_network_irq_doorbell.eq(registers.doorbell_written),
+        ]
+        with m.If(registers.doorbell_written):
+            m.d.sync += registers.doorbell_value.eq(registers.doorbell)
 
     def _control(self, m: Module, registers: RegisterFile, access: MemoryAccess) -> None:
         start_waits, resume_waits = Signal(), Signal()
@@ -135,6 +182,11 @@ class HostBridge(wiring.Component):
         pending = Cat(
             getattr(registers, f"irq_{name}") & getattr(registers, f"irq_enable_{name}")
             for name in ("done", "fault", "token", "paused"))
+        if self.config.network is not None:
+            pending = Cat(pending, *(
+                getattr(registers, f"network_irq_{name}")
+                & getattr(registers, f"network_irq_enable_{name}")
+                for name in ("link_down", "doorbell", "error")))
         m.d.sync += self.irq.eq(pending.any())
 
     def _errors(self, m: Module, registers: RegisterFile) -> None:

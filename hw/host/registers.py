@@ -3,9 +3,7 @@
 ``python -m hw.host.registers > docs/registers.md`` writes the page.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -15,9 +13,13 @@ from hw.config import CONFIGS, ChipletConfig
 from hw.control.isa import Fault
 from hw.host import memory_map
 from hw.host.access import AccessError, request_layout, response_layout
+from hw.host.network_registers import NETWORK_REGISTERS
+from hw.host.register import Access, Field, Register, flags, whole
 
 #: Bits of a register's byte address.
 ADDRESS_BITS = 12
+#: Offset of the same registers of another chip, with a network.
+OTHER_CHIP = 1 << (ADDRESS_BITS - 1)
 #: 'TESS'
 IDENTITY = 0x54455353
 VERSION_MAJOR, VERSION_MINOR = 1, 0
@@ -27,95 +29,6 @@ LENGTH_BITS = 16
 PROGRAM_COUNTER_BITS = 12
 #: Bits of a counter above its low 32.
 HIGH_BITS = 16
-
-
-class Access(Enum):
-    """What the host may do with a register."""
-
-    #: the same value for ever
-    CONSTANT = "constant"
-    READ_ONLY = "RO"
-    READ_WRITE = "RW"
-    #: reads the pending bits; writing 1 clears a bit
-    WRITE_ONE_CLEARS = "W1C"
-    #: writing 1 acts once; reads 0
-    PULSE = "pulse"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """Some bits of a register."""
-
-    name: str
-    low: int
-    bits: int
-    description: str
-    reset: int = 0
-    #: Name of the port at the register file.
-    port: str = ""
-    #: Value of a constant.
-    value: Callable[[ChipletConfig], int] | None = None
-
-    @property
-    def mask(self) -> int:
-        """The field's bits within the register."""
-        return ((1 << self.bits) - 1) << self.low
-
-
-@dataclass(frozen=True, kw_only=True)
-class Register:
-    """A 32-bit register."""
-
-    name: str
-    offset: int
-    access: Access
-    description: str
-    fields: tuple[Field, ...]
-    #: Low part of a counter: reading it holds the high part, the next register, for a read of that.
-    holds: str = ""
-
-    def field(self, name: str) -> Field:
-        """Return a field by name."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(f"{self.name} has no field {name!r}")
-
-    def pack(self, **values: int) -> int:
-        """Return the register's value with these fields, others at their reset."""
-        result = 0
-        for field in self.fields:
-            value = values.pop(field.name, field.reset)
-            if not 0 <= value < 1 << field.bits:
-                raise ValueError(f"{self.name}.{field.name} must fit {field.bits} bits, "
-                                 f"not {value!r}")
-            result |= value << field.low
-        if values:
-            raise KeyError(f"{self.name} has no field {next(iter(values))!r}")
-        return result
-
-    def unpack(self, value: int) -> dict[str, int]:
-        """Return the fields of a value."""
-        return {field.name: (value & field.mask) >> field.low for field in self.fields}
-
-    @property
-    def reset(self) -> int:
-        """Value after reset."""
-        return self.pack()
-
-
-def _whole(name: str, offset: int, access: Access, description: str, bits: int = 32,
-           reset: int = 0) -> Register:
-    field = Field(name="VALUE", low=0, bits=bits, description="", reset=reset, port=name.lower())
-    return Register(name=name, offset=offset, access=access, description=description,
-                    fields=(field,))
-
-
-def _flags(name: str, offset: int, access: Access, description: str, prefix: str = "",
-           **flags: str) -> Register:
-    fields = tuple(Field(name=flag.upper(), low=i, bits=1, description=text, port=prefix + flag)
-                   for i, (flag, text) in enumerate(flags.items()))
-    return Register(name=name, offset=offset, access=access, description=description, fields=fields)
 
 
 def _fact(name: str, offset: int, description: str) -> Register:
@@ -179,7 +92,7 @@ def _geometry() -> Register:
 
 _RO, _RW, _CONSTANT = Access.READ_ONLY, Access.READ_WRITE, Access.CONSTANT
 
-#: Every register by name, in the order of the addresses.
+#: Every chip's registers by name, in the order of the addresses.
 REGISTERS: dict[str, Register] = {register.name: register for register in (
     Register(name="ID", offset=0x000, access=_CONSTANT, description="'TESS'", fields=(
         Field(name="VALUE", low=0, bits=32, description="", value=lambda _: IDENTITY),)),
@@ -198,30 +111,30 @@ REGISTERS: dict[str, Register] = {register.name: register for register in (
     _fact("MAX_ROWS", 0x034, "tokens in one block of the prompt at most"),
     _fact("SAMPLER_LANES", 0x038, "logits that pass the sampler per cycle"),
     _fact("QUEUE_DEPTH", 0x03C, "commands that wait in front of a unit"),
-    _flags("CONTROL", 0x040, Access.PULSE, "actions",
+    flags("CONTROL", 0x040, Access.PULSE, "actions",
            start="run the program from its first instruction; counters restart. Ignored unless "
                  "STATUS.IDLE",
            resume="continue after a pause; ignored unless STATUS.PAUSED",
            reset_sequencer="stop the sequencer and both units, forget the fault; memories stay",
            clear_host_errors="clear HOST_ERRORS"),
-    _flags("STATUS", 0x044, _RO, "state of the chip",
+    flags("STATUS", 0x044, _RO, "state of the chip",
            running="the program has started and neither ended nor faulted",
            done="the program ended", faulted="stopped by a fault: FAULT_CAUSE",
            paused="waits for CONTROL.RESUME",
            idle="neither the sequencer nor a unit works: the host may access all memories"),
-    _whole("FAULT_CAUSE", 0x048, _RO, "why the chip stopped (table below)",
+    whole("FAULT_CAUSE", 0x048, _RO, "why the chip stopped (table below)",
            bits=Fault.as_shape().width),
-    _whole("FAULT_PC", 0x04C, _RO, "program counter at the fault", bits=PROGRAM_COUNTER_BITS),
-    _flags("IRQ_ENABLE", 0x050, _RW, "which bits of IRQ_STATUS raise the interrupt",
+    whole("FAULT_PC", 0x04C, _RO, "program counter at the fault", bits=PROGRAM_COUNTER_BITS),
+    flags("IRQ_ENABLE", 0x050, _RW, "which bits of IRQ_STATUS raise the interrupt",
            prefix="irq_enable_", done="of DONE", fault="of FAULT", token="of TOKEN",
            paused="of PAUSED"),
-    _flags("IRQ_STATUS", 0x054, Access.WRITE_ONE_CLEARS, "pending interrupts",
+    flags("IRQ_STATUS", 0x054, Access.WRITE_ONE_CLEARS, "pending interrupts",
            prefix="irq_", done="the program ended", fault="a fault stopped the chip",
            token="a token was emitted", paused="the chip paused"),
-    _whole("PROMPT_LENGTH", 0x058, _RW, "tokens of the prompt in the token memory",
+    whole("PROMPT_LENGTH", 0x058, _RW, "tokens of the prompt in the token memory",
            bits=LENGTH_BITS),
-    _whole("TOKEN_LIMIT", 0x05C, _RW, "tokens to generate at most", bits=LENGTH_BITS),
-    _whole("START_POSITION", 0x060, _RW, "position of the first token of the prompt",
+    whole("TOKEN_LIMIT", 0x05C, _RW, "tokens to generate at most", bits=LENGTH_BITS),
+    whole("START_POSITION", 0x060, _RW, "position of the first token of the prompt",
            bits=LENGTH_BITS),
     Register(name="END_TOKEN", offset=0x064, access=_RW,
              description="token that ends the generation", fields=(
@@ -229,10 +142,10 @@ REGISTERS: dict[str, Register] = {register.name: register for register in (
                        port="end_token"),
                  Field(name="NONE", low=31, bits=1, description="no token ends it", reset=1,
                        port="end_token_none"))),
-    _whole("TEMPERATURE", 0x068, _RW, "round(T * ln 2 * 2^12); 0 is greedy", bits=16),
-    _whole("SEED", 0x06C, _RW, "first state of the sampler's generator; 0 counts as 1"),
-    _whole("EPSILON", 0x070, _RW, "RMSNorm: round(norm_eps * dim * 2^(2f))"),
-    _whole("WATCHDOG_CYCLES", 0x074, _RW, "cycles without a finished command after which the chip "
+    whole("TEMPERATURE", 0x068, _RW, "round(T * ln 2 * 2^12); 0 is greedy", bits=16),
+    whole("SEED", 0x06C, _RW, "first state of the sampler's generator; 0 counts as 1"),
+    whole("EPSILON", 0x070, _RW, "RMSNorm: round(norm_eps * dim * 2^(2f))"),
+    whole("WATCHDOG_CYCLES", 0x074, _RW, "cycles without a finished command after which the chip "
            "faults; 0 counts as 2^32, so that it cannot be switched off", reset=1 << 20),
     Register(name="BREAKPOINT", offset=0x078, access=_RW,
              description="pause before an instruction", fields=(
@@ -240,9 +153,9 @@ REGISTERS: dict[str, Register] = {register.name: register for register in (
                        port="breakpoint"),
                  Field(name="ENABLE", low=31, bits=1, description="pause there",
                        port="breakpoint_enable"))),
-    _flags("OPTIONS", 0x07C, _RW, "how to run", pause_after_token="pause after each token"),
-    _whole("TOKEN_COUNT", 0x080, _RO, "tokens emitted since the start"),
-    _whole("LAST_TOKEN", 0x084, _RO, "the last of them", bits=TOKEN_BITS),
+    flags("OPTIONS", 0x07C, _RW, "how to run", pause_after_token="pause after each token"),
+    whole("TOKEN_COUNT", 0x080, _RO, "tokens emitted since the start"),
+    whole("LAST_TOKEN", 0x084, _RO, "the last of them", bits=TOKEN_BITS),
     Register(name="HOST_ERRORS", offset=0x088, access=_RO,
              description="refused accesses; cleared by CONTROL.CLEAR_HOST_ERRORS", fields=(
                  Field(name="COUNT", low=0, bits=16, port="host_error_count",
@@ -257,18 +170,25 @@ REGISTERS: dict[str, Register] = {register.name: register for register in (
 )}
 
 #: Addresses for drivers.
-OFFSETS: dict[str, int] = {name: register.offset for name, register in REGISTERS.items()}
+OFFSETS: dict[str, int] = {
+    name: register.offset for name, register in (REGISTERS | NETWORK_REGISTERS).items()}
 
 #: Accesses that need all four strobes.
-_WHOLE_WORD = (Access.PULSE, Access.WRITE_ONE_CLEARS)
+_WHOLE_WORD = (Access.PULSE, Access.WRITE_ONE_CLEARS, Access.COMMAND)
+
+
+def registers_of(config: ChipletConfig) -> dict[str, Register]:
+    """Return the registers that a configuration has."""
+    return REGISTERS if config.network is None else REGISTERS | NETWORK_REGISTERS
 
 
 def _check() -> None:
     offsets = list(OFFSETS.values())
-    assert offsets == sorted(set(offsets)) and max(offsets) < 1 << ADDRESS_BITS
-    ports = [f.port for r in REGISTERS.values() for f in r.fields if f.port]
+    assert offsets == sorted(set(offsets)) and max(offsets) < OTHER_CHIP
+    every = [*REGISTERS.values(), *NETWORK_REGISTERS.values()]
+    ports = [f.port for r in every for f in r.fields if f.port]
     assert len(set(ports)) == len(ports)
-    for register in REGISTERS.values():
+    for register in every:
         seen = 0
         if register.holds:
             assert register.offset % 8 == 0 and OFFSETS[register.holds] == register.offset + 4
@@ -281,19 +201,23 @@ def _check() -> None:
 _check()
 
 
-def value_members() -> dict[str, wiring.Member]:
+def value_members(registers: dict[str, Register]) -> dict[str, wiring.Member]:
     """Return the register file's ports besides the bus.
 
     A field that the host writes is an output, one that it reads an input; of a W1C register each
-    flag is an output, beside an input ``set_<flag>``, which wins over the host's clear.
+    flag is an output, beside an input ``set_<flag>``, which wins over the host's clear. Beside a
+    command's value, ``<port>_written`` is 1 in the cycle after a write.
     """
     members: dict[str, wiring.Member] = {}
-    for register in REGISTERS.values():
+    for register in registers.values():
         for field in register.fields:
             if register.access is Access.READ_ONLY:
                 members[field.port] = In(field.bits)
             elif register.access in (Access.READ_WRITE, Access.PULSE):
                 members[field.port] = Out(field.bits, init=field.reset)
+            elif register.access is Access.COMMAND:
+                members[field.port] = Out(field.bits)
+                members[f"{field.port}_written"] = Out(1)
             elif register.access is Access.WRITE_ONE_CLEARS:
                 members[field.port] = Out(field.bits)
                 members[f"set_{field.port}"] = In(field.bits)
@@ -306,7 +230,7 @@ class RegisterFile(wiring.Component):
     Ports: ``request``, ``response`` (hw/host/access.py), and :func:`value_members`.
     Latency: 2 cycles from the request to the response; one outstanding. A pulse or a new value
     comes with the response. Errors: a write to a constant or read-only register, or a write to a
-    pulse or W1C register with some but not all strobes, is refused; an address without a register
+    pulse, W1C or command register with some but not all strobes, is refused; an address without a register
     has no address. Without a strobe a write does nothing.
     """
 
@@ -314,11 +238,11 @@ class RegisterFile(wiring.Component):
     response: stream.Interface
 
     def __init__(self, config: ChipletConfig) -> None:
-        self.config = config
+        self.config, self.registers = config, registers_of(config)
         super().__init__({
             "request": In(stream.Signature(request_layout())),
             "response": Out(stream.Signature(response_layout())),
-            **value_members(),
+            **value_members(self.registers),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -341,9 +265,12 @@ class RegisterFile(wiring.Component):
             error.eq(AccessError.NO_ADDRESS),
             write.eq(act & request.write),
         ]
-        for register in REGISTERS.values():
+        for register in self.registers.values():
             if register.access is Access.PULSE:
                 m.d.sync += [getattr(self, field.port).eq(0) for field in register.fields]
+            if register.access is Access.COMMAND:
+                m.d.sync += [getattr(self, f"{field.port}_written").eq(0)
+                             for field in register.fields]
             if register.access is Access.WRITE_ONE_CLEARS:
                 for field in register.fields:
                     with m.If(getattr(self, f"set_{field.port}")):
@@ -359,7 +286,7 @@ class RegisterFile(wiring.Component):
         m.d.sync += hold.eq(act & ~request.write & is_low)
         is_held = held_valid & (held_at == request.address[3:ADDRESS_BITS]) & request.address[2]
         with m.Switch(address):
-            for register in REGISTERS.values():
+            for register in self.registers.values():
                 with m.Case(register.offset >> 2):
                     m.d.comb += [
                         read_data.eq(self._read(register)), is_low.eq(bool(register.holds)),
@@ -382,7 +309,7 @@ class RegisterFile(wiring.Component):
         for field in register.fields:
             if field.value is not None:
                 bits: Value = Const(field.value(self.config), field.bits)
-            elif register.access is Access.PULSE:
+            elif register.access in (Access.PULSE, Access.COMMAND):
                 bits = Const(0, field.bits)
             else:
                 bits = getattr(self, field.port)
@@ -410,6 +337,9 @@ class RegisterFile(wiring.Component):
                 m.d.sync += port.eq((value[bits] & mask[bits]) | (port & ~mask[bits]))
             elif register.access is Access.PULSE:
                 m.d.sync += port.eq(value[bits] & any_strobe)
+            elif register.access is Access.COMMAND:
+                m.d.sync += [port.eq(value[bits]),
+                             getattr(self, f"{field.port}_written").eq(any_strobe)]
             else:
                 m.d.sync += port.eq((port & ~(value[bits] & mask[bits]))
                                     | getattr(self, f"set_{field.port}"))
@@ -420,7 +350,7 @@ def _reset_text(register: Register, field: Field) -> str:
         values = {field.value(config) for config in CONFIGS.values()}
         fixed = register.name in ("ID", "VERSION")
         return f"0x{values.pop():X}" if fixed else "by configuration"
-    if register.access in (Access.READ_ONLY, Access.PULSE):
+    if register.access in (Access.READ_ONLY, Access.PULSE, Access.COMMAND):
         return ""
     return f"0x{field.reset:X}" if field.reset > 9 else str(field.reset)
 
@@ -442,10 +372,31 @@ def documentation() -> str:
         f"Counters have {32 + HIGH_BITS} bits and restart with CONTROL.START. Read _LO first, then "
         "_HI, which is of the same moment if no other _LO was read in between.",
         "",
-        "| offset | register | access | bits | field | reset | what |",
-        "|---|---|---|---|---|---|---|",
+        *_HEADINGS,
     ]
-    for register in REGISTERS.values():
+    lines += _rows(REGISTERS)
+    lines += ["", "Fault causes: " + ", ".join(
+        f"{fault.value} {fault.name}" for fault in Fault) + ".", "", *_network_section(), ""]
+    return "\n".join(lines) + "\n" + memory_map.documentation(list(CONFIGS.values()))
+
+
+_HEADINGS = ("| offset | register | access | bits | field | reset | what |",
+             "|---|---|---|---|---|---|---|")
+
+
+def _network_section() -> list[str]:
+    return [
+        "## Registers of a chip with a network", "",
+        f"Offsets from 0x{OTHER_CHIP:03X} on are the registers of another chip, TARGET_CHIP, at their "
+        f"own offsets + 0x{OTHER_CHIP:03X}; the memory window is that of TARGET_CHIP, too. After reset "
+        "it is the own chip. See [network.md](network.md).",
+        "A command acts on the whole word that is written, with all four strobes, and reads 0.",
+        "", *_HEADINGS, *_rows(NETWORK_REGISTERS)]
+
+
+def _rows(registers: dict[str, Register]) -> list[str]:
+    lines = []
+    for register in registers.values():
         single = len(register.fields) == 1 and register.fields[0].name == "VALUE"
         lead = f"| 0x{register.offset:03X} | {register.name} | {register.access.value} "
         if not single:
@@ -456,9 +407,7 @@ def documentation() -> str:
             row = (f"{lead}| {bits} | " if single else f"| | | | {bits} | {field.name} ")
             text = register.description if single else field.description
             lines.append(f"{row}| {_reset_text(register, field)} | {text} |")
-    lines += ["", "Fault causes: " + ", ".join(
-        f"{fault.value} {fault.name}" for fault in Fault) + ".", ""]
-    return "\n".join(lines) + "\n" + memory_map.documentation(list(CONFIGS.values()))
+    return lines
 
 
 if __name__ == "__main__":

@@ -125,23 +125,23 @@ Nothing is dropped silently, and nothing that is dropped blocks others.
 """
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |"]
     lines.append("|" + "---|" * (lines[0].count("|") - 1))
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _fields(layout: data.StructLayout) -> str:
+def fields(layout: data.StructLayout) -> str:
     rows = []
     for name, field in layout:
         last = field.offset + field.width - 1
         rows.append((f"`{name}`", field.offset if field.width == 1 else f"{last}..{field.offset}",
                      field.width))
-    return _table(("field", "bits", "width"), rows)
+    return table(("field", "bits", "width"), rows)
 
 
-def _members(kind: type[enum.Enum]) -> str:
+def members(kind: type[enum.Enum]) -> str:
     comments: dict[str, str] = {}
     comment = ""
     for line in inspect.getsource(kind).splitlines():
@@ -150,7 +150,7 @@ def _members(kind: type[enum.Enum]) -> str:
             comment = text[2:].strip()
         elif text.split(" ")[0] in kind.__members__:
             comments[text.split(" ")[0]] = comment
-    return _table(("number", "name", "meaning"), (
+    return table(("number", "name", "meaning"), (
         (member.value, f"`{member.name}`", comments[member.name]) for member in kind))
 
 
@@ -159,11 +159,11 @@ def page() -> str:
     config = NetworkConfig()
     offer = InputPort.OFFER_LATENCY
     return _HEAD.format(
-        side=MAX_SIDE, flit_bytes=config.flit_bytes, flit=_fields(flit_layout(config)),
-        channels=CHANNELS, header=_fields(header_layout()), classes=_members(TrafficClass),
-        ports=_members(Port), offer=offer, read=offer + InputPort.READ_LATENCY,
+        side=MAX_SIDE, flit_bytes=config.flit_bytes, flit=fields(flit_layout(config)),
+        channels=CHANNELS, header=fields(header_layout()), classes=members(TrafficClass),
+        ports=members(Port), offer=offer, read=offer + InputPort.READ_LATENCY,
         latency=Router.LATENCY, local_flits=LOCAL_FLITS, room=ROOM_FLITS,
-        targets=_table(("output", "inputs"), (
+        targets=table(("output", "inputs"), (
             (target.name, ", ".join(source.name for source in sources))
             for target, sources in SOURCES.items())))
 

@@ -1,0 +1,126 @@
+"""The network of one chip: interface, router and links."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.emit import instantiate
+from hw.host.access import request_layout, response_layout
+from hw.host.network_registers import (
+    CONTROLLED,
+    LINK_NAMES,
+    NETWORK_REGISTERS,
+    PORT_NAMES,
+    REPORTED,
+)
+from hw.link import link
+from hw.link.link import Link
+from hw.link.wire import phit_bits
+from hw.network.config import NetworkConfig
+from hw.network.flit import arrival_members, departure_members
+from hw.network.interface import ERROR_BITS, ERRORS, NetworkInterface
+from hw.network.link_control import LinkControl
+from hw.router.route import strap_members
+from hw.router.router import Router
+
+
+def wire_members(config: NetworkConfig) -> dict[str, wiring.Member]:
+    """Return the ports to the neighbours, ``<link>_phit_in`` and so on, and the straps."""
+    clock = {"link_clk": In(1)} if config.receive_clock == "link" else {}
+    bits = phit_bits(config)
+    return {**{f"{name}_{port}": member for name in LINK_NAMES for port, member in (
+        {"phit_in": In(bits), "phit_out": Out(bits)} | clock).items()}, **strap_members()}
+
+
+def host_members() -> dict[str, wiring.Member]:
+    """Return the ports towards the host bridge.
+
+    ``far_request``, ``far_response``, ``near_request``, ``near_response``: as
+    :class:`hw.network.interface.NetworkInterface`; what the registers tell the network, and what
+    it tells them; ``link_fell``, ``network_error``: events.
+    """
+    request, response = stream.Signature(request_layout()), stream.Signature(response_layout())
+    return {
+        "far_request": In(request), "far_response": Out(response),
+        "near_request": Out(request), "near_response": In(response),
+        **{name: In(bits) for name, bits in CONTROLLED.items()},
+        **{name: Out(bits) for name, bits in REPORTED.items()},
+        "link_fell": Out(1), "network_error": Out(1),
+    }
+
+
+class ChipNetwork(wiring.Component):
+    """Everything between the host bridge and the wires to the neighbours.
+
+    Ports: :func:`wire_members`, :func:`host_members`. The collective unit's ports end here: nothing
+    is sent, and flits that come for it are counted as errors.
+    All outputs to the wires come from registers.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+        super().__init__({**wire_members(config), **host_members()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        interface = NetworkInterface(config, NETWORK_REGISTERS["DOORBELL"].offset)
+        m.submodules.interface = interface
+        m.submodules.router = router = Router(config)
+        m.d.comb += [getattr(router, name).eq(getattr(self, name)) for name in strap_members()]
+        self._between(m, router, "local_", interface)
+        fell = Signal(len(LINK_NAMES))
+        for i, name in enumerate(LINK_NAMES):
+            one = Link(config)
+            instantiate(m, f"link_{name}", "tessera_link", one, platform)
+            control = m.submodules[f"control_{name}"] = LinkControl()
+            self._between(m, router, f"{name}_", one)
+            m.d.comb += [
+                getattr(self, f"{name}_phit_out").eq(one.phit_out),
+                one.phit_in.eq(getattr(self, f"{name}_phit_in")),
+                control.state.eq(one.state), control.cause.eq(one.cause),
+                control.in_idle.eq(getattr(router, f"{name}_in_idle")),
+                control.demand.eq(getattr(self, f"retrain_{name}")),
+                control.automatic.eq(self.auto_retrain), one.retrain.eq(control.retrain),
+                router.link_up[i].eq(control.up), fell[i].eq(control.fell),
+                getattr(self, f"link_{name}_state").eq(one.state),
+                getattr(self, f"link_{name}_cause").eq(control.last_cause),
+                getattr(self, f"link_{name}_downs").eq(control.downs),
+                *(getattr(self, f"link_{name}_{counter}").eq(getattr(one, f"count_{counter}"))
+                  for counter in link.COUNTERS),
+            ]
+            if config.receive_clock == "link":
+                m.d.comb += one.link_clk.eq(getattr(self, f"{name}_link_clk"))
+
+        wiring.connect(m, wiring.flipped(self.far_request), interface.far_request)
+        wiring.connect(m, interface.far_response, wiring.flipped(self.far_response))
+        wiring.connect(m, interface.near_request, wiring.flipped(self.near_request))
+        wiring.connect(m, wiring.flipped(self.near_response), interface.near_response)
+        dropped = Signal(ERROR_BITS)
+        undeliverable_before = Signal()
+        m.d.sync += undeliverable_before.eq(router.undeliverable)
+        with m.If(interface.collective_receive_valid):
+            m.d.sync += dropped.eq(dropped + 1)
+        m.d.comb += [
+            *(getattr(interface, name).eq(getattr(self, name)) for name in (
+                "node_x", "node_y", "target_x", "target_y")),
+            interface.timeout.eq(self.reply_timeout),
+            router.clear_errors.eq(self.clear_undeliverable),
+            *(getattr(self, name).eq(getattr(router, name)) for name in (
+                "undeliverable", "undeliverable_x", "undeliverable_y", "flits_discarded")),
+            *(getattr(self, name).eq(getattr(interface, f"count_{name}")) for name in ERRORS),
+            self.collective_dropped.eq(dropped), self.link_fell.eq(fell.any()),
+            self.network_error.eq(Cat(
+                interface.error, interface.collective_receive_valid,
+                router.undeliverable & ~undeliverable_before).any()),
+            *(getattr(self, f"{counter}_{name}").eq(getattr(router, f"{name}_{counter}"))
+              for name in PORT_NAMES for counter in ("flits_out", "cycles_blocked")),
+        ]
+        return m
+
+    def _between(self, m: Module, router: Router, prefix: str, other: wiring.Component) -> None:
+        """Connect a port of the router to the link or interface behind it."""
+        for name, member in (departure_members(self.config) | arrival_members(self.config)).items():
+            near, far = getattr(router, prefix + name), getattr(other, name)
+            target, source = (far, near) if member.flow == Out else (near, far)
+            m.d.comb += Value.cast(target).eq(Value.cast(source))
