@@ -17,17 +17,20 @@ from flows.yosys import ToolFailedError
 from hw.chiplet import Chiplet
 from hw.config import CONFIGS
 from hw.emit import EmittedVerilog, emit
+from hw.network.config import NetworkConfig
 
 TOP = "tessera_chiplet"
 
+#: One with a network, besides the named ones.
+CHECKED = CONFIGS | {"network": CONFIGS["fpga_small"].replace(network=NetworkConfig(flit_bytes=16))}
 #: Every configuration; the two that take long only in the long tests.
 EVERY_CONFIG = [pytest.param(name, marks=pytest.mark.slow) if name in ("large", "fpga") else name
-                for name in CONFIGS]
+                for name in CHECKED]
 
 
 @functools.cache
 def emitted(config: str) -> EmittedVerilog:
-    return emit(Chiplet(CONFIGS[config]), TOP)
+    return emit(Chiplet(CHECKED[config]), TOP)
 
 
 @pytest.mark.parametrize("config", EVERY_CONFIG)

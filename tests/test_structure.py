@@ -11,9 +11,18 @@ from flows.structure.clock_domains import crossings, unsafe
 from flows.structure.netlist import FlatDesign, flat_design
 from flows.structure.page import chiplet_design, documentation
 from flows.structure.ports import port_paths
+from hw.chiplet import Chiplet
+from hw.config import CONFIGS
 from hw.emit import emit
+from hw.network.config import NetworkConfig
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def networked(tmp_path_factory: pytest.TempPathFactory) -> FlatDesign:
+    config = CONFIGS["fpga_small"].replace(network=NetworkConfig(flit_bytes=16))
+    return flat_design(emit(Chiplet(config), "tessera_chiplet"), tmp_path_factory.mktemp("networked"))
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +37,15 @@ def test_no_logic_from_input_to_output(chiplet: FlatDesign) -> None:
 def test_one_clock_and_no_crossing(chiplet: FlatDesign) -> None:
     assert len({storage.clock for storage in chiplet.storage}) == 1
     assert crossings(chiplet) == []
+
+
+def test_with_a_network(networked: FlatDesign) -> None:
+    """The same holds for a chiplet with links; their wires begin and end at registers."""
+    paths = {path.name: path for path in port_paths(networked)}
+    assert {name: path.through for name, path in paths.items() if path.through} == {}
+    wires = [path for name, path in paths.items() if "_phit_" in name]
+    assert len(wires) == 8 and all(path.registered for path in wires)
+    assert crossings(networked) == []
 
 
 def test_page_is_current(chiplet: FlatDesign) -> None:

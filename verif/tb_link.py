@@ -212,7 +212,7 @@ async def cut_and_repaired(dut) -> None:
         await bench.cycles(CONFIG.silence_cycles + 60 * CONFIG.phits_per_word)
         assert (bench.state("far"), bench.cause("far")) == (LinkState.DOWN, LinkCause.SILENCE)
         assert (bench.state("near"), bench.cause("near")) == (LinkState.DOWN, LinkCause.PEER)
-        assert all(bench.get(side, "interrupt") for side in SIDES)
+        assert all(bench.get(side, "is_down") for side in SIDES)
         bench.set("near", **{kind: 0})
         await bench.cycles(200)
         assert all(bench.state(side) == LinkState.DOWN for side in SIDES)
@@ -230,7 +230,7 @@ async def train_again(bench: Bench) -> None:
             await bench.cycles(30)
     bench.set_both(clear=0)
     await bench.up()
-    assert not any(bench.get(side, "interrupt") for side in SIDES)
+    assert not any(bench.get(side, "is_down") for side in SIDES)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")

@@ -32,7 +32,7 @@ class Link(wiring.Component):
     Ports: ``out_*``, ``in_*``: of a port of the router (hw/network/flit.py), seen from here;
     ``phit_out``, ``phit_in``: the wires, a phit in every cycle; with a ``receive_clock`` of "link"
     also ``link_clk``, that of ``phit_in``; ``retrain``: start again from nothing (1 for a cycle or
-    more); ``state``, ``cause``: LinkState, LinkCause; ``interrupt``: the link is down;
+    more); ``state``, ``cause``: LinkState, LinkCause; ``is_down``: the state is DOWN;
     ``count_*``: events since reset, modulo 2**32 (COUNTERS).
 
     Latency: ``latency(config)`` cycles from the transfer of a flit here to ``in_valid`` at the other
@@ -57,7 +57,7 @@ class Link(wiring.Component):
                (departure_members(config) | arrival_members(config)).items()},
             "phit_out": Out(phit_bits(config)), "phit_in": In(phit_bits(config)), **clock,
             "retrain": In(1), "state": Out(LinkState), "cause": Out(LinkCause),
-            "interrupt": Out(1), **{f"count_{name}": Out(COUNTER_BITS) for name in COUNTERS},
+            "is_down": Out(1), **{f"count_{name}": Out(COUNTER_BITS) for name in COUNTERS},
         })
 
     @staticmethod
@@ -113,7 +113,7 @@ class Link(wiring.Component):
             training.retries_exceeded.eq(transmitter.retries_exceeded),
             training.bad_acknowledge.eq(transmitter.bad_acknowledge),
             self.state.eq(training.state), self.cause.eq(training.cause),
-            self.interrupt.eq(training.state == LinkState.DOWN),
+            self.is_down.eq(training.state == LinkState.DOWN),
         ]
         events = {
             "sent": transmitter.sent, "received": receiver.in_valid, "replays": transmitter.replay,

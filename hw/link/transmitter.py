@@ -95,7 +95,7 @@ class Transmitter(wiring.Component):
             "kind": Kind, "sequence": bits, "epoch": 1, "status": status_layout(config)}))
         m.d.comb += [
             *(self.message[name].eq(head[name]) for name in head.shape().members),
-            self.message.flit.eq(flit), self.message.padding.eq(0),
+            self.message.flit.eq(flit),
         ]
         training = flit_layout(config).const({"data": training_data(config)}).as_value()
         with m.If(self.slot):

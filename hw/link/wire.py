@@ -64,8 +64,10 @@ def message_layout(config: NetworkConfig) -> data.StructLayout:
         "flit": flit_layout(config),
     }
     bits = data.StructLayout(fields).size + CRC_BITS
-    #: 0: makes all phits of a word equally wide.
-    fields["padding"] = -bits % config.phits_per_word
+    padding = -bits % config.phits_per_word
+    if padding:
+        #: 0: makes all phits of a word equally wide.
+        fields["padding"] = padding
     return data.StructLayout(fields)
 
 

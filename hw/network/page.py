@@ -30,6 +30,9 @@ An access ends when the other chip has carried it out, or with an error. With RE
 host works at its own chip, and no packet is made. TARGET_CHIP counts when an access, or a beat of a burst, begins. The same holds for
 a host at the serial line.
 
+A chip without a network answers NETWORK_ID with DECERR. HOST_ERRORS counts at the chip whose host asked. REPLY_TIMEOUT is that
+of the asking chip; it must be longer than the network takes when it is full.
+
 A host that starts, stops or configures a chip through the network does so as the chip's own host would; both take turns, access by
 access. Counters of two registers are read whole only if no other host reads them at that moment.
 
