@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from hw.control.isa import (
     INSTRUCTION_BITS,
     INSTRUCTION_FIELDS,
+    NETWORK_OPCODES,
     OPERANDS,
     REGISTER_BITS,
     REGISTERS,
     Condition,
     Destination,
     Opcode,
+    Reduction,
+    Ring,
     Source,
     Special,
     Statistic,
@@ -34,6 +37,8 @@ NAMED_FIELDS = {
     "source": {member.name: member.value for member in Source},
     "destination": {member.name: member.value for member in Destination},
     "statistic": {member.name: member.value for member in Statistic},
+    "ring": {member.name: member.value for member in Ring},
+    "reduction": {member.name: member.value for member in Reduction},
 }
 SPECIALS = {member.name: member.value for member in Special}
 REGISTER_NAMES = {number: name for name, number in REGISTERS.items()}
@@ -95,6 +100,8 @@ def _check_name(opcode: Opcode, name: str, number: int) -> None:
         known = number in REGISTER_NAMES
     elif name == "imm" and opcode == Opcode.GET:
         known = number in SPECIALS.values()
+    elif name == "statistic" and opcode in NETWORK_OPCODES:
+        known = number in (Statistic.NONE.value, Statistic.MAGNITUDE.value)
     elif name in NAMED_FIELDS:
         known = number in NAMED_FIELDS[name].values()
     else:

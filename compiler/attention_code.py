@@ -50,7 +50,8 @@ class AttentionCode(LayerBase):
                     "k_tiles": part, "x": self.b.attention + group * part, "x_row_stride": words,
                     "row_scale": self.b.one, "row_scale_stride": 0,
                 },
-                source="OUTPUTS", last="residual_mid" if group == groups - 1 else None, **wait,
+                source="OUTPUTS", first=group == 0,
+                last="residual_mid" if group == groups - 1 else None, **wait,
             )  # fmt: skip
 
     # Projections

@@ -10,6 +10,8 @@ from compiler.image import ChipImage
 from compiler.placement import place
 from compiler.program import build_program
 from compiler.quantize import quantize
+from compiler.share import Share, shares
+from compiler.split import SplitError
 from golden.model import LlamaWeights
 from golden.quantized import QuantizedLlama
 from hw.config import ChipletConfig
@@ -22,8 +24,11 @@ def compile_model(
     calibration_tokens: Sequence[int] | None = None,
     context: int | None = None,
     max_block: int | None = None,
+    share: Share | None = None,
 ) -> ChipImage:
     """Compile a model (quantized first, if it is in floats) for a configuration.
+
+    With a `share`, the model is that of one of several chips.
 
     `context` limits the positions of a sequence and `max_block` the tokens of the prompt that run
     at once; otherwise both are as large as they can be. Raises CapacityError if the model does not
@@ -32,7 +37,8 @@ def compile_model(
     if isinstance(model, LlamaWeights):
         model = quantize(model, calibration_tokens)
     placement = place(model, config, context=context, max_block=max_block)
-    program = build_program(model, placement)
+    share = share or Share()
+    program = build_program(model, placement, share)
     words = np.zeros(config.program_words, np.uint64)
     words[: len(program.words)] = program.words
     return ChipImage(
@@ -48,6 +54,7 @@ def compile_model(
         program_length=len(program.words),
         context=placement.g.context,
         vocab=model.shape.vocab,
+        share=share,
         max_block=placement.block.rows,
         logits=placement.logits,
         points=program.points,
@@ -55,3 +62,29 @@ def compile_model(
         notes=program.notes,
         info={"shape": asdict(model.shape), "needs": placement.needs()},
     )
+
+
+def compile_shares(
+    model: QuantizedLlama, config: ChipletConfig, tensor: int = 1, pipeline: int = 1, *,
+    context: int | None = None, max_block: int | None = None,
+) -> list[ChipImage]:  # fmt: skip
+    """Compile a model for several chips: the images of each stage by rank.
+
+    All chips run blocks of the same size, the largest that every one of them can.
+    """
+    if tensor * pipeline > 1 and config.network is None:
+        raise SplitError(
+            f"configuration {config.name} must have a network for a model on {tensor * pipeline} chips"
+        )
+    parts = shares(model, tensor, pipeline)
+
+    def images(limit: int | None) -> list[ChipImage]:
+        return [
+            compile_model(part, config, context=context, max_block=limit, share=share)
+            for part, share in parts
+        ]
+
+    found = images(max_block)
+    while len({image.max_block for image in found}) > 1:
+        found = images(min(image.max_block for image in found))
+    return found

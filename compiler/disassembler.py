@@ -10,11 +10,11 @@ from compiler.assembler import (
     Instruction,
     decode,
 )
-from hw.control.isa import MATRIX_OPCODES, OPERANDS, VECTOR_OPCODES, Opcode
+from hw.control.isa import MATRIX_OPCODES, OPERANDS, SHARED_MODEL_OPCODES, VECTOR_OPCODES, Opcode
 
 _NAMES = {name: {v: k for k, v in members.items()} for name, members in NAMED_FIELDS.items()}
 _SPECIAL_NAMES = {value: name for name, value in SPECIALS.items()}
-_COMMANDS = (*MATRIX_OPCODES, *VECTOR_OPCODES)
+_COMMANDS = (*MATRIX_OPCODES, *VECTOR_OPCODES, *SHARED_MODEL_OPCODES)
 
 
 def _operand(instruction: Instruction, name: str, labels: Mapping[int, str]) -> str:
@@ -37,7 +37,7 @@ def format_instruction(instruction: Instruction, labels: Mapping[int, str] | Non
         if named
         else _operand(instruction, name, labels)
         for name in OPERANDS[instruction.opcode]
-        if instruction[name] or not named or name in ("source", "destination")
+        if instruction[name] or not named or name in ("source", "destination", "ring", "reduction")
     ]
     return f"{instruction.opcode.name} {', '.join(parts)}".rstrip()
 

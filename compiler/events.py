@@ -19,6 +19,8 @@ class Event(enum.IntEnum):
     VALUE = 7
     SCORES = 8
     TOKEN = 9
+    #: A chip's share of a sum; the token is known by then, and not yet drawn again.
+    PARTIAL = 9
     #: A KV head's weighted values; the norm's is free by then.
     ATTENTION = 2
     #: A group's gate and up; the scores' is free by then.

@@ -84,6 +84,6 @@ class FeedForwardCode(LayerBase):
                 "x_row_stride": g.groups * words, "row_scale": b.hidden_scale + group,
                 "row_scale_stride": g.groups,
             },
-            wait_a=IN_FLIGHT[group % len(IN_FLIGHT)],
+            wait_a=IN_FLIGHT[group % len(IN_FLIGHT)], first=group == 0,
             last="residual" if group == g.groups - 1 else None,
         )  # fmt: skip

@@ -5,7 +5,7 @@ Memory contents, program, host registers, and for tools the debug points and pha
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from compiler.debug import DebugPoint
 from compiler.disassembler import disassemble
 from compiler.machine import Machine
 from compiler.memories import Memories
+from compiler.share import Share
 from hw.config import ChipletConfig
 
-FORMAT = "tessera image 1"
+FORMAT = "tessera image 2"
 #: Memories that the host writes; the others start with anything.
 CONTENTS = ("banks", "multipliers", "rope", "row_scales", "program")
 
@@ -40,6 +41,7 @@ class ChipImage:
     vocab: int
     max_block: int  #: tokens of the prompt in a block
     logits: int  #: residual beat of the logits
+    share: Share = field(default_factory=Share)  #: what of the model is on this chip
     points: tuple[DebugPoint, ...] = ()
     phases: tuple[tuple[int, str], ...] = ()
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class ChipImage:
         meta = {
             "format": FORMAT, "config": self.config.as_dict(), "registers": dict(self.registers),
             "program_length": self.program_length, "context": self.context, "vocab": self.vocab,
-            "max_block": self.max_block, "logits": self.logits,
+            "max_block": self.max_block, "logits": self.logits, "share": asdict(self.share),
             "points": [point.as_dict() for point in self.points], "phases": self.phases,
             "notes": list(self.notes.items()), "info": dict(self.info),
         }  # fmt: skip
@@ -85,6 +87,7 @@ class ChipImage:
         if meta.pop("format", None) != FORMAT:
             raise ValueError(f"{Path(path).name} must be of format {FORMAT!r}: compile it again")
         meta["config"] = ChipletConfig(**meta["config"])
+        meta["share"] = Share(**meta["share"])
         meta["points"] = tuple(DebugPoint.from_dict(point) for point in meta["points"])
         meta["phases"] = tuple((start, name) for start, name in meta["phases"])
         meta["notes"] = dict(meta["notes"])

@@ -92,6 +92,8 @@ def _fields() -> list[str]:
         "destination": "where the drain writes",
         "statistic": "what the drain keeps per row",
         "masked": "1: outputs from `limit` on do not count",
+        "reduction": "what ALL_REDUCE makes of the chips' numbers",
+        "ring": "the register with the next chip",
     }
     rows = [(f"`{name}`", _bits(name), what[name]) for name in isa.INSTRUCTION_FIELDS]
     return table(("field", "bits", "meaning"), rows)
@@ -152,6 +154,15 @@ def page() -> str:
         "`statistic`:",
         "",
         *_members(isa.Statistic),
+        "`ring`:",
+        "",
+        *_members(isa.Ring),
+        "`reduction`:",
+        "",
+        *_members(isa.Reduction),
+        "Network commands know the statistics NONE and MAGNITUDE. A chip without a network knows none of "
+        + ", ".join(op.name for op in isa.SHARED_MODEL_OPCODES) + ".",
+        "",
         "## Registers",
         "",
         f"`dst` numbers: 0 to {isa.GENERAL_REGISTERS - 1} are `r0` to "
@@ -161,7 +172,7 @@ def page() -> str:
         "Matrix unit:",
         "",
         *_descriptors("m", isa.MATRIX_DESCRIPTORS),
-        "Vector unit:",
+        "Vector unit and collective engine:",
         "",
         *_descriptors("v", isa.VECTOR_DESCRIPTORS),
         "## Loops and events",

@@ -5,6 +5,7 @@ from compiler.emitter import Emitter, Expression, Value, register
 from compiler.events import Event
 from compiler.geometry import Buffers
 from compiler.placement import Placement
+from compiler.share import Share, chunk_beats
 from compiler.shifts import ShiftTable
 from golden.quantized import QuantizedLlama
 from hw.control.isa import Opcode
@@ -21,10 +22,10 @@ class LayerBase:
 
     def __init__(
         self, model: QuantizedLlama, placement: Placement, buffers: Buffers, emitter: Emitter,
-        shifts: ShiftTable, mode: str,
+        shifts: ShiftTable, mode: str, share: Share,
     ) -> None:  # fmt: skip
         self.p, self.g, self.b, self.e = placement, placement.g, buffers, emitter
-        self.s, self.shifts, self.mode = model.shape, shifts, mode
+        self.s, self.shifts, self.mode, self.share = model.shape, shifts, mode, share
         self.bounds, self.attention_groups = model.group_bounds(), model.attention_groups
 
     def bank(self, name: str, offset: int = 0) -> Expression:
@@ -108,17 +109,46 @@ class LayerBase:
         return self.matmul(name, usual | values, **operands)
 
     def residual_add(
-        self, name: str, values: dict[str, Value], *, last: str | None = None, **operands: int | str
-    ) -> None:
-        """Add a product to the residual; `last` names the sum when nothing more is added."""
+        self, name: str, values: dict[str, Value], *, first: bool, last: str | None = None,
+        **operands: int | str,
+    ) -> None:  # fmt: skip
+        """Add a product to the residual, as the `first` or another one of those added up.
+
+        `last` names the sum when nothing more is added. Of the chips of a stage one adds to the
+        residual; the others' sums begin with zero, and a ring of all makes the whole.
+        """
         g = self.g
         usual: dict[str, Value] = {
             "n_tiles": g.dim // g.columns, "scale": self.scale(name),
             "dst": 0, "dst_row_stride": g.beats(g.dim),
         }  # fmt: skip
-        if last:
+        alone = self.share.tensor == 1
+        if last and alone:
             usual["maximum"] = self.b.residual_maximum
             operands |= {"statistic": "MAGNITUDE", "signal": Event.RESIDUAL}
-        pc = self.matmul(name, usual | values, destination="RESIDUAL_ADD", **operands)
+        elif last:
+            operands |= {"signal": Event.PARTIAL}
+        begins = first and self.share.rank > 0
+        pc = self.matmul(
+            name, usual | values, destination="RESIDUAL_SET" if begins else "RESIDUAL_ADD",
+            **operands,
+        )  # fmt: skip
+        if last and not alone:
+            pc = self.all_reduce()
         if last:
             self.point(last, pc, ("residual", "int32", 0), g.dim, (self.s.dim, 1))
+
+    def all_reduce(self) -> int:
+        """Add up what the chips of the stage made of the residual; return the address."""
+        share, beats = self.share, self.g.beats(self.g.dim)
+        length, last = chunk_beats(beats, share.tensor)
+        return self.vector(
+            Opcode.ALL_REDUCE,
+            {
+                "segments": share.tensor, "beats": beats, "src": 0, "src_row_stride": beats,
+                "src_segment_stride": length, "src_up": share.rank * length,
+                "dst_segment_stride": last, "maximum": self.b.residual_maximum,
+            },
+            wait_a=Event.PARTIAL, signal=Event.RESIDUAL, statistic="MAGNITUDE",
+            ring=share.tensor_ring.name,
+        )  # fmt: skip

@@ -5,7 +5,7 @@ executes commands one after the other in program order; `races` proves that any 
 units may take gives the same result. It knows no cycles (timing.py does).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from compiler.matrix_unit import MatrixUnit
 from compiler.memories import Memories
+from compiler.network_unit import Beats, Exchange, NetworkUnit
 from compiler.races import RaceChecker
 from compiler.sequencer import MachineFaultError, Sequencer, Step
 from compiler.vector_unit import VectorUnit
 from golden.sampler import next_state, temperature_register
 from hw.config import ChipletConfig
-from hw.control.isa import Condition, Fault, Opcode, Special
+from hw.control.isa import NETWORK_OPCODES, Condition, Fault, Opcode, Special
 
 __all__ = ["Machine", "MachineFaultError", "ProgramError", "RunResult"]
 
@@ -55,6 +56,7 @@ class Machine:
         self.checker = RaceChecker(memories.cells()) if check_races else None
         self.matrix = MatrixUnit(config, memories)
         self.vector = VectorUnit(config, memories, registers["epsilon"])
+        self.network = NetworkUnit(config, memories, self.matrix)
         self.sampler_state = 1
         #: Called after each instruction, when all it started is done.
         self.observer: Callable[[Step], None] | None = None
@@ -65,7 +67,23 @@ class Machine:
         self, prompt: Sequence[int], limit: int, *, start: int = 0, end_token: int | None = None,
         temperature: float = 0.0, seed: int = 1, max_instructions: int = 10_000_000,
     ) -> RunResult:  # fmt: skip
-        """Post a prompt and run the program until it halts."""
+        """Post a prompt and run the program until it halts; this chip is alone."""
+        running = self.running(
+            prompt, limit, start=start, end_token=end_token, temperature=temperature, seed=seed,
+            max_instructions=max_instructions,
+        )  # fmt: skip
+        try:
+            next(running)
+        except StopIteration as stop:
+            result: RunResult = stop.value
+            return result
+        raise ProgramError("a program with network commands must run in a cluster (cluster.py)")
+
+    def running(
+        self, prompt: Sequence[int], limit: int, *, start: int = 0, end_token: int | None = None,
+        temperature: float = 0.0, seed: int = 1, max_instructions: int = 10_000_000,
+    ) -> Generator[Exchange, Beats | None, RunResult]:  # fmt: skip
+        """Do as `run`, and stop at each packet that is to be sent or must come."""
         tokens = self.memories.tokens
         if start + len(prompt) <= len(tokens):
             tokens[start : start + len(prompt)] = prompt
@@ -79,8 +97,9 @@ class Machine:
         self.matrix.saturations = 0
         result = RunResult()
         sequencer = Sequencer(
-            self.memories.program, self._special, lambda: self.matrix.token == self._end_token
-        )
+            self.memories.program, self._special, lambda: self.matrix.token == self._end_token,
+            network=self.config.network is not None,
+        )  # fmt: skip
         while not sequencer.halted:
             if result.instructions == max_instructions:
                 raise ProgramError(
@@ -88,7 +107,7 @@ class Machine:
                 )
             step = sequencer.step()
             result.instructions += 1
-            self._execute(step, sequencer, result)
+            yield from self._execute(step, sequencer, result)
             if self.observer is not None:
                 self.observer(step)
         result.saturations = self.matrix.saturations
@@ -97,13 +116,15 @@ class Machine:
     def _special(self, special: Special) -> int:
         return self.matrix.token if special == Special.SAMPLED_TOKEN else self._specials[special]
 
-    def _execute(self, step: Step, sequencer: Sequencer, result: RunResult) -> None:
+    def _execute(
+        self, step: Step, sequencer: Sequencer, result: RunResult
+    ) -> Generator[Exchange, Beats | None, None]:
         """Do what an instruction asks the units and the sampler for."""
         instruction, checker = step.instruction, self.checker
         sampler = [("sampler", np.zeros(1, np.int64))]
         if step.unit is not None:
             result.commands += 1
-            self._command(step, sequencer)
+            yield from self._command(step, sequencer)
             if self.matrix.logits is not None:
                 result.logits.append(self.matrix.logits)
                 self.matrix.logits = None
@@ -125,9 +146,13 @@ class Machine:
         elif instruction.operands.get("condition") == Condition.END_TOKEN.value and checker:
             checker.sequencer(step.pc, sampler, [])
 
-    def _command(self, step: Step, sequencer: Sequencer) -> None:
+    def _command(
+        self, step: Step, sequencer: Sequencer
+    ) -> Generator[Exchange, Beats | None, None]:
         """Execute a command of a unit and report its accesses."""
-        unit = self.matrix if step.unit == "matrix" else self.vector
+        of_network = step.instruction.opcode in NETWORK_OPCODES
+        alone = self.matrix if step.unit == "matrix" else self.vector
+        unit = self.network if of_network else alone
         assert step.fields is not None
         assert step.unit is not None
         if self.strict:
@@ -138,7 +163,10 @@ class Machine:
                         f"instruction {step.pc}: {prefix}{name} must be written before it is used"
                     )
         try:
-            accesses = unit.execute(step.instruction, step.fields)
+            if of_network:
+                accesses = yield from self.network.execute(step.instruction, step.fields)
+            else:
+                accesses = alone.execute(step.instruction, step.fields)
         except MachineFaultError as error:
             raise MachineFaultError(error.fault, step.pc, str(error)) from None
         except ValueError as error:

@@ -13,7 +13,7 @@ from golden.matmul import int8_matmul
 from golden.requantizer import SCALE_SHIFT, SHIFT_MAX, add_to_residual
 from golden.sampler import gumbel_noise
 from hw.config import ChipletConfig
-from hw.control.isa import Destination, Fault, Opcode, Source, Statistic
+from hw.control.isa import SHARE_UNIT, Destination, Fault, Opcode, Source, Statistic
 
 _MASKED_SCORE = -(2**15)
 _SATURATION = {
@@ -34,7 +34,9 @@ class MatrixUnit:
         self.c, self.mem = config, memories
         self.temperature = 0
         self.sampler_state = 1
-        self.token = 0  #: the sampler's token
+        self.token = 0  #: the sampler's token, or the one that the chips chose
+        #: What CHOOSE offers: noisy logit and token; None: nothing was sampled since the last one.
+        self.candidate: tuple[int, int] | None = None
         self.logits: NDArray[np.int32] | None = None  #: of a LOGITS product just made
         self.saturations = 0
         self._stored = np.zeros(config.bank_words, bool)  # words that stores wrote
@@ -54,9 +56,13 @@ class MatrixUnit:
             yield "weight_k_stride"
         if i["statistic"]:
             yield "maximum"
-        if i.opcode == Opcode.EMBED:
+        if i.opcode in (Opcode.EMBED, Opcode.EMBED_SHARE):
             yield from ("position", "token_scale", "limit")
+            if i.opcode == Opcode.EMBED_SHARE:
+                yield from ("x", "x_row_stride")
             return
+        if i["destination"] == Destination.LOGITS.value and self.c.network is not None:
+            yield "position"
         subs = ["sub"] if f["subrows"] > 1 else []
         yield from ("x", "n_tiles", "subrows", "row_scale")
         yield from (f"{name}_{each}_stride" for name in ("x", "dst") for each in subs)
@@ -78,7 +84,7 @@ class MatrixUnit:
         match i.opcode:
             case Opcode.MATMUL:
                 return self._matmul(i, f)
-            case Opcode.EMBED:
+            case Opcode.EMBED | Opcode.EMBED_SHARE:
                 return self._embed(i, f)
             case Opcode.STORE_KEYS:
                 return self._store_keys(i, f)
@@ -140,6 +146,13 @@ class MatrixUnit:
         c, rows = self.c, f["rows"]
         places = self.mem.check("tokens", grid(f["position"], (rows, 1)))
         tokens = self.mem.tokens[places].astype(np.int64)
+        known = np.ones(len(tokens), bool)
+        if i.opcode == Opcode.EMBED_SHARE:
+            if np.any(tokens > f["x_row_stride"]):
+                raise MachineFaultError(Fault.TOKEN_ADDRESS, 0, f"token {int(tokens.max())}")
+            tokens = tokens - f["x"] * SHARE_UNIT
+            known = (tokens >= 0) & (tokens < f["limit"])
+            tokens = np.where(known, tokens, 0)
         if np.any(tokens >= f["limit"]):
             raise MachineFaultError(Fault.TOKEN_ADDRESS, 0, f"token {int(tokens.max())}")
         words = (
@@ -150,6 +163,7 @@ class MatrixUnit:
         scale_beats = f["token_scale"] + tokens // c.lanes
         self.mem.check("multipliers", scale_beats)
         scale = self.mem.multipliers[scale_beats, tokens % c.lanes].astype(np.int64)
+        scale = np.where(known, scale, 0)
         accesses = CommandAccesses(
             reads=[("tokens", places), ("banks", words.reshape(-1))],
             late_reads=[("multipliers", scale_beats)],
@@ -193,15 +207,23 @@ class MatrixUnit:
         target = getattr(self.mem, memory)
         target[dst] = y.reshape(*dst.shape, self.c.lanes).astype(target.dtype)
         accesses.writes.append((memory, dst.reshape(-1)))
+        if memory == "residual":
+            accesses.writes.append(("residual write port", np.zeros(1, np.int64)))
         if destination == Destination.LOGITS:
-            self._sample(y, shown, accesses)
+            first = f["position"] * SHARE_UNIT if self.c.network is not None else 0
+            self._sample(y, shown, first, accesses)
         self._statistic(i, f, y, shown, accesses)
 
-    def _sample(self, y: IntArray, shown: NDArray[np.bool_], accesses: CommandAccesses) -> None:
-        """Pass the logits of the last row to the sampler."""
+    def _sample(
+        self, y: IntArray, shown: NDArray[np.bool_], first: int, accesses: CommandAccesses
+    ) -> None:
+        """Pass the logits of the last row to the sampler, as those of tokens from `first` on."""
         logits, visible = y[-1, -1], shown[-1, -1]
-        noise = gumbel_noise(np.arange(len(logits)), self.sampler_state, self.temperature).noise
-        self.token = int(np.argmax(np.where(visible, logits + noise, -(2**62))))
+        ids = first + np.arange(len(logits))
+        noisy = logits + gumbel_noise(ids, self.sampler_state, self.temperature).noise
+        best = int(np.argmax(np.where(visible, noisy, -(2**62))))
+        self.token = first + best
+        self.candidate = (int(noisy[best]), self.token)
         self.logits = logits[visible].astype(np.int32)
         accesses.late_reads.append(("sampler", np.zeros(1, np.int64)))
         accesses.writes.append(("sampler", np.zeros(1, np.int64)))

@@ -81,6 +81,7 @@ class Memories:
         return {name: len(getattr(self, name)) for name in FAULTS} | {
             "sampler": 1,
             "residual port": 1,
+            "residual write port": 1,
         }
 
     def by_name(self) -> dict[str, NDArray]:

@@ -20,9 +20,10 @@ from compiler.events import Event
 from compiler.geometry import Buffers
 from compiler.layer_code import LayerCode
 from compiler.placement import CapacityError, Placement
+from compiler.share import Share, check_chunks, chunks_of_row
 from compiler.shifts import ShiftTable
 from golden.quantized import QuantizedLlama
-from hw.control.isa import Opcode
+from hw.control.isa import SHARE_UNIT, Opcode, Ring
 
 #: Blocks and tokens that one run can have: the largest loop count.
 FOREVER = (1 << 24) - 1
@@ -39,10 +40,13 @@ class CompiledProgram:
 
 
 class ProgramBuilder:
-    """Emits the program of one model on one placement."""
+    """Emits the program of one model, or of a chip's share of it, on one placement."""
 
-    def __init__(self, model: QuantizedLlama, placement: Placement, *, single: bool) -> None:
+    def __init__(
+        self, model: QuantizedLlama, placement: Placement, share: Share, *, single: bool
+    ) -> None:
         self.model, self.p, self.g, self.single = model, placement, placement.g, single
+        self.share = share
         self.e = Emitter()
         self.shifts = ShiftTable(model, placement)
 
@@ -74,14 +78,24 @@ class ProgramBuilder:
 
     def _block(self) -> None:
         """Emit a block: emit the drawn token, embed, all layers, logits if the prompt ends."""
-        e, b = self.e, self.p.block
+        e, b, share = self.e, self.p.block, self.share
         e.phase("next token")
-        self._prepare_embedding()
+        if share.embeds:
+            self._prepare_embedding()
         e.unless("NOT_EQUAL", "r3", 0, self._take_token)
         e.scalar(Opcode.MIN, "r2", rs="r3", imm=b.rows)
         e.put("m.rows", register("r2"))
-        e.phase("embedding")
-        self._embed()
+        if share.chips > 1:
+            e.put("v.rows", register("r2"))
+        if share.embeds:
+            e.phase("embedding")
+            self._embed()
+        else:
+            e.phase("from the stage before")
+            e.put("m.position", register("r1"))
+            self._pass_on(
+                Opcode.RECEIVE, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL, statistic="MAGNITUDE"
+            )
         e.scalar(Opcode.SUB, "r3", rs="r3", rt="r2")
         self._cover_positions()
         if self.single and b.rows > 1:
@@ -92,7 +106,10 @@ class ProgramBuilder:
         else:
             self._layers(b, "block")
         e.put("r1", register("r14"))
-        e.unless("NOT_EQUAL", "r3", 0, self._logits)
+        if not share.samples:
+            e.phase("to the next stage")
+            self._pass_on(Opcode.SEND, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL)
+        e.unless("NOT_EQUAL", "r3", 0, self._logits if share.samples else self._agree)
 
     def _prepare_embedding(self) -> None:
         """Set what the embedding needs besides the number of rows."""
@@ -104,6 +121,9 @@ class ProgramBuilder:
             "shift": self.model.embedding.shift, "dst": 0, "dst_row_stride": g.beats(g.dim),
             "maximum": p.block.residual_maximum, "limit": g.shape.vocab,
         }  # fmt: skip
+        if self.share.tensor > 1:
+            values |= {"x": self.share.first_token // SHARE_UNIT,
+                       "x_row_stride": self.share.vocab - 1}  # fmt: skip
         for name, value in values.items():
             e.put(f"m.{name}", value)
 
@@ -119,16 +139,46 @@ class ProgramBuilder:
         e.put("r3", 1)
 
     def _embed(self) -> None:
-        e, g = self.e, self.g
-        pc = e.command(
-            Opcode.EMBED, {}, destination="RESIDUAL_SET", statistic="MAGNITUDE",
-            signal=Event.RESIDUAL,
-        )  # fmt: skip
+        e, g, p = self.e, self.g, self.p
+        # The network may still be at work on the block before.
+        wait = {"wait_a": Event.RESIDUAL} if self.share.chips > 1 else {}
+        if self.share.tensor == 1:
+            pc = e.command(
+                Opcode.EMBED, {}, destination="RESIDUAL_SET", statistic="MAGNITUDE",
+                signal=Event.RESIDUAL, **wait,
+            )  # fmt: skip
+        else:
+            e.command(
+                Opcode.EMBED_SHARE, {}, destination="RESIDUAL_SET", signal=Event.PARTIAL, **wait
+            )
+            pc = LayerCode(self.model, p, p.block, e, self.shifts, "", self.share).all_reduce()
         e.points.append(
             DebugPoint(
                 name="embedding", pc=pc, memory="residual", format="int32", base=0,
                 row_stride=g.dim, axes=((g.shape.dim, 1),), per_layer=False,
             )
+        )  # fmt: skip
+
+    def _pass_on(self, opcode: Opcode, **operands: int | str) -> None:
+        """Hand the residual from one stage to the next."""
+        beats = self.g.beats(self.g.dim)
+        count, length, last = chunks_of_row(beats)
+        self.e.command(
+            opcode,
+            {"rows": register("r2"), "segments": count, "beats": beats, "src": 0,
+             "src_row_stride": beats, "src_segment_stride": length, "dst_segment_stride": last,
+             "maximum": self.p.block.residual_maximum},
+            ring=Ring.PIPE.name, **operands,
+        )  # fmt: skip
+
+    def _agree(self, *, own: bool = False) -> None:
+        """Let all chips have the token; one without logits of its `own` has none to offer."""
+        if not own:
+            self.e.phase("token")
+            self.e.program.emit(Opcode.HALT, condition="EQUAL", rs="r4")
+        self.e.command(
+            Opcode.CHOOSE, {"rows": 1, "segments": self.share.chips, "beats": 1},
+            wait_a=Event.TOKEN if own else 0, signal=Event.TOKEN, ring=Ring.TORUS.name,
         )  # fmt: skip
 
     def _cover_positions(self) -> None:
@@ -150,7 +200,7 @@ class ProgramBuilder:
         e, p = self.e, self.p
         e.put("r5", p.bank_base(0))
         e.put("r6", p.multiplier_base(0))
-        code = LayerCode(self.model, p, buffers, e, self.shifts, mode)
+        code = LayerCode(self.model, p, buffers, e, self.shifts, mode, self.share)
 
         def body() -> None:
             code.emit()
@@ -175,9 +225,13 @@ class ProgramBuilder:
             wait_a=Event.RESIDUAL, signal=Event.NORM,
         )  # fmt: skip
         tiles = g.vocab // g.columns
+        place: dict[str, Value] = {}
+        if p.config.network is not None:
+            place = {"position": self.share.first_token // SHARE_UNIT}
         pc = e.command(
             Opcode.MATMUL,
-            {"rows": 1, "subrows": 1, "weight": p.banks["lm_head"], "weight_n_stride": 1,
+            place
+            | {"rows": 1, "subrows": 1, "weight": p.banks["lm_head"], "weight_n_stride": 1,
              "weight_k_stride": tiles, "n_tiles": tiles, "k_tiles": g.words(g.dim), "x": b.norm,
              "scale": p.multipliers["lm_head"], "row_scale": b.norm_scale,
              "shift": self.model.lm_head.shift, "dst": p.logits, "limit": g.shape.vocab},
@@ -187,6 +241,8 @@ class ProgramBuilder:
         for form in ("mantissa", "exponent"):
             self._last_row(f"final_norm.{form}", norm, ("row_scales", form, b.norm_scale))
         self._last_row("logits", pc, ("residual", "int32", p.logits * g.lanes), g.shape.vocab)
+        if self.share.chips > 1:
+            self._agree(own=True)
 
     def _last_row(self, name: str, pc: int, place: tuple[str, str, int], *counts: int) -> None:
         """Note where an intermediate of the block's last row lies."""
@@ -199,11 +255,15 @@ class ProgramBuilder:
         )  # fmt: skip
 
 
-def build_program(model: QuantizedLlama, placement: Placement) -> CompiledProgram:
+def build_program(
+    model: QuantizedLlama, placement: Placement, share: Share | None = None
+) -> CompiledProgram:
     """Emit the program; give single tokens code of their own if the program memory holds it."""
-    limit = placement.config.program_words
+    limit, share = placement.config.program_words, share or Share()
+    if share.tensor > 1:
+        check_chunks(placement.g.beats(placement.g.dim), share.tensor)
     for single in (True, False):
-        program = ProgramBuilder(model, placement, single=single).build()
+        program = ProgramBuilder(model, placement, share, single=single).build()
         if len(program.words) <= limit:
             return program
     raise CapacityError(

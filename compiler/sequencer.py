@@ -12,8 +12,10 @@ from hw.control.isa import (
     LOOP_DEPTH,
     MATRIX_DESCRIPTORS,
     MATRIX_OPCODES,
+    NETWORK_OPCODES,
     REGISTER_BITS,
     REGISTERS,
+    SHARED_MODEL_OPCODES,
     VECTOR_DESCRIPTORS,
     VECTOR_OPCODES,
     Condition,
@@ -52,7 +54,7 @@ class Step:
     pc: int
     instruction: Instruction
     taken: bool  #: a loop-back or skip was taken
-    unit: str | None = None  #: `matrix` or `vector` for a command
+    unit: str | None = None  #: `matrix` or `vector` for a command: the queue that it goes to
     fields: dict[str, int] | None = None  #: the command's descriptors
     value: int = 0  #: EMIT: the position
 
@@ -71,15 +73,20 @@ class Sequencer:
         special: Callable[[Special], int],
         is_end_token: Callable[[], bool],
         garbage: int = 0x5A5A5A,
+        *,
+        network: bool = False,
     ) -> None:
         self._special = special
         self._is_end_token = is_end_token
         self._decoded: list[Instruction | None] = []
         for address, word in enumerate(words):
             try:
-                self._decoded.append(decode(int(word), address))
+                decoded: Instruction | None = decode(int(word), address)
             except IllegalInstructionError:
-                self._decoded.append(None)
+                decoded = None
+            if decoded is not None and decoded.opcode in SHARED_MODEL_OPCODES and not network:
+                decoded = None
+            self._decoded.append(decoded)
         self.registers = [garbage & mask for mask in _WRITE_MASK]
         self.unwritten = set(range(1, 64))
         self.pc = 0
@@ -174,9 +181,9 @@ class Sequencer:
         return True
 
     def _command(self, pc: int, i: Instruction) -> Step:
-        if i.opcode in MATRIX_OPCODES:
+        if i.opcode in (*MATRIX_OPCODES, Opcode.EMBED_SHARE):
             unit = "matrix"
-        elif i.opcode in VECTOR_OPCODES:
+        elif i.opcode in (*VECTOR_OPCODES, *NETWORK_OPCODES):
             unit = "vector"
         else:
             return Step(pc, i, taken=False)

@@ -21,6 +21,7 @@ from golden.quantized import (
     QuantizedLlama,
     QuantizedMatrix,
 )
+from hw.control.isa import SHARE_UNIT
 
 
 class SplitError(ValueError):
@@ -66,6 +67,12 @@ def check_split(model: QuantizedLlama, tensor: int, pipeline: int) -> None:
             f"tensor-parallel must divide the model's {ffn} FFN groups and be at most its "
             f"{attention} attention groups: one of {_either(fitting)}, not {tensor}"
         )
+    units = -(-model.shape.vocab // SHARE_UNIT)
+    if tensor > units:
+        raise SplitError(
+            f"tensor-parallel must be at most the {units} units of {SHARE_UNIT} tokens in the "
+            f"vocabulary, not {tensor}"
+        )
     dividing = [p for p in range(1, layers + 1) if layers % p == 0]
     if pipeline not in dividing:
         raise SplitError(
@@ -97,7 +104,9 @@ def _part(
     heads = slice(first * per_group, last * per_group)
     groups = shares(model.ffn_groups, tensor)[rank]
     size = -(-s.hidden // model.ffn_groups)
-    tokens = slice(*shares(s.vocab, tensor)[rank])
+    # In units, so that a share's first token fits a descriptor; the last share may end early.
+    units = shares(-(-s.vocab // SHARE_UNIT), tensor)[rank]
+    tokens = slice(units[0] * SHARE_UNIT, min(units[1] * SHARE_UNIT, s.vocab))
     embedding = _embedding_rows(model.embedding, tokens)
     # Tied weights are the very same array.
     lm_head = (

@@ -252,7 +252,9 @@ def predict(image: ChipImage, *, prompt_tokens: int, tokens: int, start: int = 0
         Special.START_POSITION: start, Special.SAMPLED_TOKEN: 0,
     }  # fmt: skip
     words = image.contents["program"][: image.program_length]
-    sequencer = Sequencer(words, specials.__getitem__, lambda: False)
+    sequencer = Sequencer(
+        words, specials.__getitem__, lambda: False, network=image.config.network is not None
+    )
     run = _Run(image)
     last = 0
     while not sequencer.halted:

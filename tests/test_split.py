@@ -16,10 +16,10 @@ from golden.trace import Recorder
 
 #: Six KV heads, hidden channels that leave the last group short, an odd vocabulary.
 UNEVEN = LlamaShape(
-    dim=24, hidden=30, layers=4, heads=12, kv_heads=6, head_dim=4, vocab=29, context=16, tied=True
+    dim=24, hidden=30, layers=4, heads=12, kv_heads=6, head_dim=4, vocab=61, context=16, tied=True
 )
 UNTIED = LlamaShape(
-    dim=16, hidden=40, layers=2, heads=4, kv_heads=4, head_dim=8, vocab=40, context=16, tied=False
+    dim=16, hidden=40, layers=2, heads=4, kv_heads=4, head_dim=8, vocab=56, context=16, tied=False
 )
 MODELS = {name: quantize(random_weights(shape, 3)) for name, shape in
           (("uneven", UNEVEN), ("untied", UNTIED))}
@@ -69,7 +69,7 @@ def test_parts_have_everything_once() -> None:
     model = MODELS["uneven"]
     parts = split(model, 4)[0]
     assert [part.model.shape.kv_heads for part in parts] == [2, 2, 1, 1]
-    assert [part.first_token for part in parts] == [0, 8, 15, 22]
+    assert [part.first_token for part in parts] == [0, 16, 32, 48]
     assert sum(part.model.shape.vocab for part in parts) == model.shape.vocab
     assert all(part.model.shares_embedding for part in parts)
     stages = split(model, 1, 2)
@@ -101,6 +101,13 @@ def test_few_kv_heads_limit_the_chips() -> None:
     shape = LlamaShape(dim=16, hidden=16, layers=1, heads=4, kv_heads=2, head_dim=4, vocab=16,
                        context=8)  # fmt: skip
     with pytest.raises(SplitError, match="at most its 2 attention groups: one of 1, 2, not 4"):
+        split(quantize(random_weights(shape, 1)), 4)
+
+
+def test_small_vocabulary_limits_the_chips() -> None:
+    shape = LlamaShape(dim=16, hidden=16, layers=1, heads=4, kv_heads=4, head_dim=4, vocab=33,
+                       context=8)  # fmt: skip
+    with pytest.raises(SplitError, match="at most the 3 units of 16 tokens in the vocabulary, not 4"):
         split(quantize(random_weights(shape, 1)), 4)
 
 

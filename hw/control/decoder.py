@@ -9,13 +9,16 @@ from hw.control.isa import (
     INSTRUCTION_BITS,
     INSTRUCTION_FIELDS,
     MATRIX_OPCODES,
+    NETWORK_OPCODES,
     OPERANDS,
     REGISTERS,
     VECTOR_OPCODES,
     Condition,
     Destination,
+    Opcode,
     Special,
     Statistic,
+    opcodes,
 )
 from hw.control.queue import PC_BITS
 
@@ -30,7 +33,7 @@ def decoded_layout() -> data.StructLayout:
     return data.StructLayout({
         **{name.lower(): 1 for name in _SINGLE},
         "matrix": 1,  #: goes to the matrix unit
-        "vector": 1,
+        "vector": 1,  #: goes to the vector unit's queue
         "writes": 1,  #: writes a register
         "first_a": 1,  #: takes two cycles: first rs becomes rs + imm
         "first_b": 1,  #: takes two cycles: first rt becomes rt + imm
@@ -57,7 +60,10 @@ class Decoder(wiring.Component):
         m = Module()
         fields, decoded = instruction_fields(self.instruction), self.decoded
         opcode, condition, immediate = fields["opcode"], fields["condition"], fields["imm"]
-        known = {op: Signal(name=f"is_{op.name.lower()}") for op in OPERANDS}
+        has_network = self.config.network is not None
+        known = {op: Signal(name=f"is_{op.name.lower()}") for op in opcodes(network=has_network)}
+        network = [known[op] for op in NETWORK_OPCODES if op in known]
+        share = [known[op] for op in (Opcode.EMBED_SHARE,) if op in known]
         m.d.comb += [signal.eq(opcode == op.value) for op, signal in known.items()]
         of = {op.name: signal for op, signal in known.items()}
 
@@ -66,8 +72,8 @@ class Decoder(wiring.Component):
         writes = of["SET"] | of["SUB"] | of["SHR"] | of["MIN"] | of["GET"]
         m.d.comb += [getattr(decoded, name.lower()).eq(of[name]) for name in _SINGLE]
         m.d.comb += [
-            decoded.matrix.eq(Cat(*(known[op] for op in MATRIX_OPCODES)).any()),
-            decoded.vector.eq(Cat(*(known[op] for op in VECTOR_OPCODES)).any()),
+            decoded.matrix.eq(Cat(*(known[op] for op in MATRIX_OPCODES), *share).any()),
+            decoded.vector.eq(Cat(*(known[op] for op in VECTOR_OPCODES), *network).any()),
             decoded.writes.eq(writes),
             decoded.first_a.eq(of["SHR"]),
             decoded.first_b.eq(of["MIN"] | (conditional & compares)),
@@ -79,8 +85,8 @@ class Decoder(wiring.Component):
 
         # Every bit that an opcode does not use must be zero.
         stray = []
-        for op, operands in OPERANDS.items():
-            unused = ~_field_mask(("opcode", *operands)) & ((1 << INSTRUCTION_BITS) - 1)
+        for op in known:
+            unused = ~_field_mask(("opcode", *OPERANDS[op])) & ((1 << INSTRUCTION_BITS) - 1)
             stray.append(known[op] & ((self.instruction & unused) != 0))
         registers = set(REGISTERS.values())
         m.d.comb += decoded.illegal.eq(
@@ -91,6 +97,10 @@ class Decoder(wiring.Component):
             | ((of["SKIP"] | of["LOOP"]) & (fields["target"] <= self.pc))
             | (decoded.matrix & ((fields["destination"] > max(d.value for d in Destination))
                                  | (fields["statistic"] > max(s.value for s in Statistic)))))
+        if network:
+            # The engine keeps magnitudes alone.
+            with m.If(Cat(*network).any() & fields["statistic"][0]):
+                m.d.comb += decoded.illegal.eq(1)
         return m
 
 

@@ -55,12 +55,26 @@ class Opcode(enum.Enum, shape=6):
     STORE_KEYS = 18
     #: matrix unit: int8 vectors become rows of value tiles
     STORE_VALUES = 19
+    #: matrix unit: as EMBED, of a share of the vocabulary; tokens of other shares become zeros
+    EMBED_SHARE = 20
     #: vector unit
     NORM = 24
     ROPE_QUERY = 25
     ROPE_KEY = 26
     SOFTMAX = 27
     SWIGLU = 28
+    #: collective engine: rows of the residual become the ring's sums or maxima, on all its chips
+    ALL_REDUCE = 32
+    #: collective engine: every chip of the ring gets the chunks of all
+    ALL_GATHER = 33
+    #: collective engine: rows of the residual go to the next chip of the ring
+    SEND = 34
+    #: collective engine: rows come from the chip before, are kept, and go to the next one
+    RELAY = 35
+    #: collective engine: rows come from the chip before, and are kept
+    RECEIVE = 36
+    #: collective engine: the best of the ring's sampled tokens becomes the token of all its chips
+    CHOOSE = 37
 
 
 class Condition(enum.Enum, shape=3):
@@ -120,6 +134,28 @@ class Statistic(enum.Enum, shape=2):
     MAGNITUDE = 2
 
 
+class Ring(enum.Enum, shape=2):
+    """Which of the host's rings a network command uses: the register with the next chip."""
+
+    #: the chips of this row
+    ROW = 0
+    #: the chips of this column
+    COLUMN = 1
+    #: all chips
+    TORUS = 2
+    #: the chips of the same rank in all pipeline stages
+    PIPE = 3
+
+
+class Reduction(enum.Enum, shape=1):
+    """What ALL_REDUCE makes of the chips' numbers."""
+
+    #: their sum, modulo 2^32
+    SUM = 0
+    #: the largest, signed
+    MAXIMUM = 1
+
+
 #: Bit fields of an instruction: name -> (lowest bit, width).
 INSTRUCTION_FIELDS: dict[str, tuple[int, int]] = {
     "opcode": (58, 6),
@@ -129,6 +165,8 @@ INSTRUCTION_FIELDS: dict[str, tuple[int, int]] = {
     # commands
     "signal": (54, 4), "wait_a": (50, 4), "wait_b": (46, 4), "source": (45, 1),
     "destination": (42, 3), "statistic": (40, 2), "masked": (39, 1),
+    # of commands to the collective engine
+    "reduction": (38, 1), "ring": (36, 2),
 }
 
 _SCALAR = {"SET": ("dst", "rs", "rt", "imm"), "SUB": ("dst", "rs", "rt", "imm"),
@@ -141,7 +179,11 @@ _DRAINED = (*_EVENTS, "destination", "statistic")
 _COMMANDS = {"MATMUL": (*_DRAINED, "source", "masked"), "EMBED": _DRAINED,
              "STORE_KEYS": (*_EVENTS, "source"), "STORE_VALUES": (*_EVENTS, "source"),
              "NORM": _EVENTS, "ROPE_QUERY": _EVENTS, "ROPE_KEY": _EVENTS, "SOFTMAX": _EVENTS,
-             "SWIGLU": _EVENTS}
+             "SWIGLU": _EVENTS, "EMBED_SHARE": _DRAINED,
+             "ALL_REDUCE": (*_EVENTS, "statistic", "ring", "reduction"),
+             "ALL_GATHER": (*_EVENTS, "statistic", "ring"), "SEND": (*_EVENTS, "ring"),
+             "RELAY": (*_EVENTS, "statistic", "ring"),
+             "RECEIVE": (*_EVENTS, "statistic", "ring"), "CHOOSE": (*_EVENTS, "ring")}
 
 #: Fields that each opcode uses; every other bit must be zero.
 OPERANDS: dict[Opcode, tuple[str, ...]] = {
@@ -149,6 +191,13 @@ OPERANDS: dict[Opcode, tuple[str, ...]] = {
 
 MATRIX_OPCODES = (Opcode.MATMUL, Opcode.EMBED, Opcode.STORE_KEYS, Opcode.STORE_VALUES)
 VECTOR_OPCODES = (Opcode.NORM, Opcode.ROPE_QUERY, Opcode.ROPE_KEY, Opcode.SOFTMAX, Opcode.SWIGLU)
+#: Commands of the collective engine, which take turns with the vector unit's in one queue.
+NETWORK_OPCODES = (Opcode.ALL_REDUCE, Opcode.ALL_GATHER, Opcode.SEND, Opcode.RELAY, Opcode.RECEIVE,
+                   Opcode.CHOOSE)
+#: What only chips with a network have, for models that several chips share.
+SHARED_MODEL_OPCODES = (Opcode.EMBED_SHARE, *NETWORK_OPCODES)
+#: Tokens in the unit of a share's place in the vocabulary.
+SHARE_UNIT = 16
 
 #: Descriptor registers of the matrix unit: name -> (bits, meaning). Row t, sub-row g, tile n, k.
 MATRIX_DESCRIPTORS: dict[str, tuple[int, str]] = {
@@ -159,10 +208,11 @@ MATRIX_DESCRIPTORS: dict[str, tuple[int, str]] = {
     "k_tiles": (12, "row tiles (inputs / rows); of a store: words per row"),
     "rows": (7, "rows t: tokens"),
     "subrows": (7, "sub-rows g of each row: query heads that share a KV head"),
-    "x": (16, "word of the first input vector"),
-    "x_row_stride": (16, "words from one row to the next"),
+    "x": (16, "word of the first input vector; EMBED_SHARE: first token of the share / 16"),
+    "x_row_stride": (16, "words from one row to the next; EMBED_SHARE: last token of all shares"),
     "x_sub_stride": (16, "words from one sub-row to the next"),
-    "position": (14, "first row's position: token to embed, place in the cache"),
+    "position": (14, "first row's position: token to embed, place in the cache; LOGITS of a chip with "
+                     "a network: token of the first output / 16"),
     "scale": (16, "multiplier beat of the first output"),
     "token_scale": (16, "EMBED: multiplier beat of token 0's row scale"),
     "row_scale": (12, "row-scale slot; row t, sub-row g uses slot + t * stride + g"),
@@ -175,18 +225,22 @@ MATRIX_DESCRIPTORS: dict[str, tuple[int, str]] = {
     "maximum": (12, "row-maximum slot of the first (row, sub-row); they follow each other"),
 }
 
-#: Descriptor registers of the vector unit. Row t, segment s (head, group, query head).
+#: Descriptor registers of the vector unit. Row t, segment s (head, group, query head). The collective
+#: engine uses some of them: a row of ``beats`` beats of the residual is cut into ``segments`` chunks.
 VECTOR_DESCRIPTORS: dict[str, tuple[int, str]] = {
     "rows": (7, "rows t: tokens"),
-    "segments": (7, "segments s of each row"),
-    "beats": (12, "beats of a segment"),
-    "src": (16, "source beat (NORM: residual memory; others: result memory)"),
+    "segments": (7, "segments s of each row; network: chunks, or chips of the ring"),
+    "beats": (12, "beats of a segment; network: beats of a row"),
+    "src": (16, "source beat (NORM, network: residual memory; others: result memory)"),
     "src_row_stride": (16, "beats from one row to the next"),
-    "src_segment_stride": (16, "beats from one segment to the next"),
-    "src_up": (16, "SWIGLU: beats from gate to up"),
+    "src_segment_stride": (16, "beats from one segment to the next; network: beats of a chunk; the "
+                               "last has those that are left"),
+    "src_up": (16, "SWIGLU: beats from gate to up; ALL_REDUCE, ALL_GATHER: from the row to this "
+                   "chip's chunk"),
     "dst": (16, "activation beat"),
     "dst_row_stride": (16, "beats from one row to the next"),
-    "dst_segment_stride": (16, "beats from one segment to the next"),
+    "dst_segment_stride": (16, "beats from one segment to the next; network: from the row to its "
+                               "last chunk"),
     "row_scale": (12, "row-scale slot; row t, segment s uses slot + t * stride + s"),
     "row_scale_stride": (12, "slots from one row to the next"),
     "maximum": (12, "row-maximum slot of the first (row, segment); they follow each other"),
@@ -230,6 +284,8 @@ class Fault(enum.Enum, shape=5):
     WATCHDOG = 14
     #: a matrix product over more row tiles than the configuration's longest_dot
     DOT_LENGTH = 15
+    #: a network command whose chunks are empty, or longer than a packet
+    CHUNK_LENGTH = 16
 
 
 def matrix_command_layout() -> data.StructLayout:
@@ -240,11 +296,18 @@ def matrix_command_layout() -> data.StructLayout:
     })
 
 
-def vector_command_layout() -> data.StructLayout:
+def vector_command_layout(*, network: bool = False) -> data.StructLayout:
     """Return the payload of the vector queue: operation and descriptors."""
+    fields = {"ring": Ring, "reduction": Reduction, "statistic": Statistic} if network else {}
     return data.StructLayout({
-        "opcode": Opcode, **{name: bits for name, (bits, _) in VECTOR_DESCRIPTORS.items()},
+        "opcode": Opcode, **fields,
+        **{name: bits for name, (bits, _) in VECTOR_DESCRIPTORS.items()},
     })
+
+
+def opcodes(*, network: bool) -> tuple[Opcode, ...]:
+    """Return the opcodes that a chip knows."""
+    return tuple(op for op in OPERANDS if network or op not in SHARED_MODEL_OPCODES)
 
 
 def row_scale_layout() -> data.StructLayout:

@@ -58,7 +58,8 @@ class Sequencer(wiring.Component):
             "end_token": In(32), "sampled_token": In(17), "sampler_busy": In(1), "draw": Out(1),
             "matrix_entry": Out(in_flight_layout(matrix_command_layout())),
             "matrix_push": Out(1), "matrix_full": In(1), "matrix_done": In(1),
-            "vector_entry": Out(in_flight_layout(vector_command_layout())),
+            "vector_entry": Out(in_flight_layout(
+                vector_command_layout(network=config.network is not None))),
             "vector_push": Out(1), "vector_full": In(1), "vector_done": In(1),
             "wait": Out(wait_layout(config)), "units_idle": In(1),
             "token_address": Out(range(config.context)), "token_write": Out(1),
@@ -250,6 +251,10 @@ class Sequencer(wiring.Component):
             command.destination.as_value().eq(fields["destination"]),
             command.statistic.as_value().eq(fields["statistic"]),
         ]
+        if self.config.network is not None:
+            shared = self.vector_entry.command
+            m.d.comb += [getattr(shared, name).as_value().eq(fields[name])
+                         for name in ("ring", "reduction", "statistic")]
 
     def _run(self, m: Module) -> None:
         """Start, pause, resume, end, and stop on a fault."""

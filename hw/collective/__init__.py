@@ -1,0 +1,1 @@
+"""Collective operations over rings of chips."""
