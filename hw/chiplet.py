@@ -13,7 +13,7 @@ from hw.host.access import forward
 from hw.host.host_bridge import HostBridge, bus_members
 from hw.host.memory_access import memory_members
 from hw.matmul.systolic_array import SystolicArray
-from hw.network.chip_network import ChipNetwork, host_members, wire_members
+from hw.network.chip_network import ChipNetwork, core_members, host_members, wire_members
 from hw.router.route import strap_members
 
 
@@ -44,12 +44,15 @@ class Chiplet(wiring.Component):
         instantiate(m, "core", "tessera_core", core, platform, reset=core_reset)
         forward(m, self, bridge, bus_members())
         if config.network is not None:
-            network = ChipNetwork(config.network)
+            network = ChipNetwork(config)
+            m.d.comb += network.core_reset.eq(core_reset)
             instantiate(m, "network", "tessera_network", network, platform)
             forward(m, self, network, wire_members(config.network))
             m.d.comb += [getattr(bridge, name).eq(getattr(self, name)) for name in strap_members()]
-            for name, member in host_members().items():
-                near, far = getattr(bridge, name), getattr(network, name)
+            sides = [(bridge, host_members()), (core, core_members(config))]
+            for side, name, member in (
+                    (side, *item) for side, members in sides for item in members.items()):
+                near, far = getattr(side, name), getattr(network, name)
                 if member.is_signature:
                     wiring.connect(m, near, far)
                 else:

@@ -1,14 +1,17 @@
 """The core: sequencer, queues, matrix unit, vector unit, sampler, and the memories between them."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.collective.engine import CollectiveEngine, network_members
 from hw.config import ChipletConfig
 from hw.control.isa import (
     MATRIX_DESCRIPTORS,
+    NETWORK_OPCODES,
     VECTOR_DESCRIPTORS,
     Fault,
+    Opcode,
     matrix_command_layout,
     vector_command_layout,
 )
@@ -57,6 +60,13 @@ def host_memory_ports(config: ChipletConfig) -> dict[str, object]:
     }
 
 
+def _either(first: tuple[Value, Value, Value], second: tuple[Value, Value, Value]) -> tuple[
+        Value, Value, Value]:
+    """Return the write (address, enable, data) of one of two units; the first one's, if both do."""
+    address, data = (Mux(first[1], first[i], second[i]) for i in (0, 2))
+    return address, first[1] | second[1], data
+
+
 class Core(wiring.Component):
     """Everything that a soft reset clears; the memories keep their contents.
 
@@ -64,7 +74,11 @@ class Core(wiring.Component):
     ``done``, ``paused``, ``fault``, ``fault_pc``; ``idle``: neither sequencer nor units work, and
     the host may use the memories (``tokens``: always, when granted); ``token_event`` with ``token``; one bit per counter
     of :data:`COUNTED`, and ``saturations`` in this cycle; host ports of
-    :func:`host_memory_ports`.
+    :func:`host_memory_ports`. With a network, ``collective_*``: ports of
+    :func:`hw.collective.engine.network_members`.
+
+    The vector unit and the collective engine take commands from one queue, and never work at the
+    same time.
     """
 
     def __init__(self, config: ChipletConfig) -> None:
@@ -76,6 +90,8 @@ class Core(wiring.Component):
             "token_event": Out(1), "token": Out(17),
             **{name: Out(1) for name in COUNTED}, "saturations": Out(range(2 * config.lanes + 1)),
             **host_memory_ports(config),
+            **({} if config.network is None else {
+                f"collective_{name}": member for name, member in network_members(config).items()}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -87,13 +103,18 @@ class Core(wiring.Component):
                            ("vector_unit", vector), ("sampler", sampler)):
             instantiate(m, name, f"tessera_{name}", part, platform)
         matrix_queue = CommandQueue(matrix_command_layout(), config, MATRIX_DESCRIPTORS)
-        vector_queue = CommandQueue(vector_command_layout(), config, VECTOR_DESCRIPTORS)
+        vector_queue = CommandQueue(
+            vector_command_layout(network=config.network is not None), config, VECTOR_DESCRIPTORS)
         m.submodules.matrix_queue, m.submodules.vector_queue = matrix_queue, vector_queue
         memories = {}
         for name, shape in memory_shapes(config).items():
             memories[name] = Sram.of(shape)
             m.submodules[name] = memories[name]
 
+        self._engine: CollectiveEngine | None = None
+        if config.network is not None:
+            self._engine = CollectiveEngine(config)
+            instantiate(m, "engine", "tessera_collective_engine", self._engine, platform)
         self._control(m, sequencer, matrix, vector, sampler, matrix_queue, vector_queue)
         self._memories(m, memories, sequencer, matrix, vector)
         return m
@@ -101,21 +122,26 @@ class Core(wiring.Component):
     def _control(self, m: Module, sequencer: Sequencer, matrix: MatrixUnit, vector: VectorUnit,
                  sampler: Sampler, matrix_queue: CommandQueue, vector_queue: CommandQueue) -> None:
         vector_pc = Signal(PC_BITS, reset_less=True)
+        sampler_busy = Signal()
+        vector_done, vector_busy = vector.done, vector.busy
+        if self._engine is not None:
+            vector_done, vector_busy = (vector.done | self._engine.done,
+                                        vector.busy | self._engine.busy)
         for queue, unit in ((matrix_queue, "matrix"), (vector_queue, "vector")):
             m.d.comb += [
                 queue.entry.eq(getattr(sequencer, f"{unit}_entry")),
                 queue.push.eq(getattr(sequencer, f"{unit}_push")), queue.wait.eq(sequencer.wait),
                 getattr(sequencer, f"{unit}_full").eq(queue.full),
-                queue.matrix_done.eq(matrix.done), queue.vector_done.eq(vector.done),
+                queue.matrix_done.eq(matrix.done), queue.vector_done.eq(vector_done),
                 queue.enable.eq(sequencer.healthy),
             ]
         m.d.comb += [
             matrix.head.eq(matrix_queue.head), matrix.head_ready.eq(matrix_queue.ready),
             matrix_queue.pop.eq(matrix.pop),
-            vector.command.payload.eq(vector_queue.head.command),
-            vector.command.valid.eq(vector_queue.ready),
-            vector_queue.pop.eq(vector_queue.ready & vector.command.ready),
-            sequencer.matrix_done.eq(matrix.done), sequencer.vector_done.eq(vector.done),
+        ]
+        self._dispatch(m, vector, sampler_busy, vector_queue)
+        m.d.comb += [
+            sequencer.matrix_done.eq(matrix.done), sequencer.vector_done.eq(vector_done),
             vector.epsilon.eq(self.epsilon),
         ]
         with m.If(vector_queue.pop):
@@ -123,17 +149,17 @@ class Core(wiring.Component):
         # One cycle behind the units, so that a queue's head has no moment of seeming idleness.
         idle = Signal()
         m.d.sync += idle.eq(
-            matrix.idle & ~vector.busy & ~matrix_queue.occupied & ~vector_queue.occupied
+            matrix.idle & ~vector_busy & ~matrix_queue.occupied & ~vector_queue.occupied
             & ~sequencer.matrix_push & ~sequencer.vector_push)
         m.d.comb += [
             sequencer.units_idle.eq(idle),
             sequencer.unit_fault.eq(matrix.fault), sequencer.unit_fault_pc.eq(matrix.fault_pc),
         ]
         with m.If(matrix.fault == Fault.NONE):
-            m.d.comb += [sequencer.unit_fault.eq(vector.fault),
-                         sequencer.unit_fault_pc.eq(vector_pc)]
+            fault = vector.fault if self._engine is None else (
+                vector.fault.as_value() | self._engine.fault.as_value())
+            m.d.comb += [sequencer.unit_fault.eq(fault), sequencer.unit_fault_pc.eq(vector_pc)]
 
-        sampler_busy = Signal()
         with m.If(matrix.sampler_valid & matrix.sampler_first):
             m.d.sync += sampler_busy.eq(1)
         with m.Elif(sampler.done):
@@ -144,7 +170,8 @@ class Core(wiring.Component):
             sampler.live.eq(matrix.sampler_live), sampler.logits.eq(matrix.sampler_logits),
             sampler.load_seed.eq(self.start), sampler.seed.eq(self.seed),
             sampler.draw.eq(sequencer.draw), sampler.temperature.eq(self.temperature),
-            sequencer.sampler_busy.eq(sampler_busy), sequencer.sampled_token.eq(sampler.token),
+            sequencer.sampler_busy.eq(sampler_busy),
+            sequencer.sampled_token.eq(self._token(m, matrix, sampler)),
             self.token.eq(sequencer.token_data), self.token_event.eq(sequencer.token_event),
         ]
         for name in ("start", "resume", "prompt_length", "token_limit", "start_position",
@@ -156,7 +183,7 @@ class Core(wiring.Component):
 
         working = sequencer.running & ~sequencer.paused
         resting = working & ~matrix.issuing & ~matrix.paced & ~matrix.storing
-        vector_resting = working & ~vector.busy
+        vector_resting = working & ~vector_busy
         m.d.comb += self.idle.eq(idle & ~working & (sequencer.fault == Fault.NONE))
         # The counters see a cycle one later than it is.
         m.d.sync += [
@@ -170,6 +197,58 @@ class Core(wiring.Component):
             self.sequencer_stall.eq(sequencer.stalled),
             self.saturations.eq(matrix.clipped + vector.saturations),
         ]
+
+    def _dispatch(self, m: Module, vector: VectorUnit, sampler_busy: Signal,
+                  queue: CommandQueue) -> None:
+        """Give a command to the vector unit or to the collective engine, one at a time."""
+        payload, engine = queue.head.command, self._engine
+        if engine is None:
+            m.d.comb += [
+                vector.command.payload.eq(payload), vector.command.valid.eq(queue.ready),
+                queue.pop.eq(queue.ready & vector.command.ready),
+            ]
+            return
+        of_network, able = Signal(), Signal()
+        opcode = payload.opcode
+        m.d.comb += [
+            of_network.eq(Cat(opcode == op for op in NETWORK_OPCODES).any()),
+            # CHOOSE needs what is being sampled.
+            able.eq(engine.command.ready & vector.command.ready
+                    & ~((opcode == Opcode.CHOOSE) & sampler_busy)),
+            *(Value.cast(unit.command.payload[name]).eq(Value.cast(payload[name]))
+              for unit in (vector, engine) for name in unit.command.payload.shape().members),
+            vector.command.valid.eq(queue.ready & ~of_network & engine.command.ready),
+            engine.command.valid.eq(queue.ready & of_network & able),
+            queue.pop.eq(queue.ready & Mux(of_network, able, vector.command.ready
+                                           & engine.command.ready)),
+        ]
+        for name, member in network_members(self.config).items():
+            own, port = getattr(engine, name), getattr(self, f"collective_{name}")
+            if member.is_signature:
+                wiring.connect(m, own, wiring.flipped(port))
+            else:
+                target, source = (own, port) if member.flow == In else (port, own)
+                m.d.comb += Value.cast(target).eq(Value.cast(source))
+
+    def _token(self, m: Module, matrix: MatrixUnit, sampler: Sampler) -> Value:
+        """Return the token: the sampler's, or the one that the chips chose since."""
+        engine = self._engine
+        if engine is None:
+            return sampler.token
+        chosen = Signal(init=1)
+        choosing = Signal()
+        with m.If(engine.command.valid):
+            m.d.sync += choosing.eq(engine.command.payload.opcode == Opcode.CHOOSE)
+        with m.If(matrix.sampler_valid & matrix.sampler_first):
+            m.d.sync += chosen.eq(0)
+        with m.Elif(engine.done & choosing):
+            m.d.sync += chosen.eq(1)
+        m.d.comb += [
+            sampler.base.eq(matrix.sampler_base), engine.candidate.eq(sampler.best),
+            # What was offered once is not offered again.
+            engine.candidate.live.eq(sampler.best.live & ~chosen),
+        ]
+        return Mux(chosen, engine.best.token, sampler.token)
 
     def _memories(self, m: Module, memories: dict[str, Sram], sequencer: Sequencer,
                   matrix: MatrixUnit, vector: VectorUnit) -> None:
@@ -197,17 +276,29 @@ class Core(wiring.Component):
                   (matrix.result_address, matrix.result_write, matrix.result_data))
         # The residual has two readers: the drain, which cannot wait, and the vector unit, whose
         # commands wait for the drain's by an event; so they never meet in a correct program.
+        vector_address, vector_enable = vector.residual_address, vector.residual_enable
+        residual_write = (matrix.residual_write_address, matrix.residual_write,
+                          matrix.residual_write_data)
+        maximum_write = (matrix.maximum_address, matrix.maximum_write, matrix.maximum_data)
+        engine = self._engine
+        if engine is not None:
+            # The same holds for the collective engine, and for its writes.
+            vector_address = Mux(vector_enable, vector_address, engine.residual_address)
+            vector_enable = vector_enable | engine.residual_enable
+            residual_write = _either(residual_write, (
+                engine.residual_write_address, engine.residual_write, engine.residual_write_data))
+            maximum_write = _either(maximum_write, (
+                engine.maximum_address, engine.maximum_write, engine.maximum_data))
+            m.d.comb += engine.residual_data.eq(memories["residual"].read_data)
         two_ports("residual",
-                  (Mux(matrix.residual_enable, matrix.residual_address, vector.residual_address),
-                   matrix.residual_enable | vector.residual_enable),
-                  (matrix.residual_write_address, matrix.residual_write,
-                   matrix.residual_write_data))
+                  (Mux(matrix.residual_enable, matrix.residual_address, vector_address),
+                   matrix.residual_enable | vector_enable), residual_write)
         two_ports("multipliers", (matrix.multiplier_address, matrix.multiplier_enable),
                   (vector.multiplier_address, vector.multiplier_mask, vector.multiplier_data))
         two_ports("row_scales", (matrix.row_scale_address, matrix.row_scale_enable),
                   (vector.row_scale_address, vector.row_scale_enable, vector.row_scale_data))
         two_ports("row_maxima", (vector.maximum_address, vector.maximum_enable),
-                  (matrix.maximum_address, matrix.maximum_write, matrix.maximum_data))
+                  maximum_write)
         m.d.comb += [
             matrix.activation_data.eq(memories["activations"].read_data),
             matrix.output_read_data.eq(memories["outputs"].read_data),

@@ -198,6 +198,8 @@ NETWORK_OPCODES = (Opcode.ALL_REDUCE, Opcode.ALL_GATHER, Opcode.SEND, Opcode.REL
 SHARED_MODEL_OPCODES = (Opcode.EMBED_SHARE, *NETWORK_OPCODES)
 #: Tokens in the unit of a share's place in the vocabulary.
 SHARE_UNIT = 16
+#: Units that token ids, of 17 bits, have at most.
+SHARE_UNITS = 1 << 13
 
 #: Descriptor registers of the matrix unit: name -> (bits, meaning). Row t, sub-row g, tile n, k.
 MATRIX_DESCRIPTORS: dict[str, tuple[int, str]] = {

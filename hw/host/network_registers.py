@@ -1,7 +1,13 @@
 """Registers that a chip with a network has in addition."""
 
+import dataclasses
 from collections.abc import Iterator
 
+from hw.collective.packet import EPOCH_BITS
+from hw.collective.transport import CYCLES
+from hw.collective.transport import ERROR_BITS as COLLECTIVE_ERROR_BITS
+from hw.collective.transport import ERRORS as COLLECTIVE_ERRORS
+from hw.control.isa import Ring
 from hw.host.register import Access, Field, Register, flags, whole
 from hw.link import link
 from hw.link.training import LinkCause, LinkState
@@ -28,10 +34,34 @@ def _bit(name: str, low: int, description: str, port: str, reset: int = 0) -> Fi
 
 
 def _errors(offset: int) -> Iterator[Register]:
-    counted = ERRORS | {"collective_dropped": "collective flits that nobody took"}
-    for i, (name, description) in enumerate(counted.items()):
+    assert ERROR_BITS == COLLECTIVE_ERROR_BITS
+    for i, (name, description) in enumerate((ERRORS | COLLECTIVE_ERRORS).items()):
         yield whole(name.upper(), offset + 4 * i, _RO, f"{description}; modulo 2^{ERROR_BITS}",
                     bits=ERROR_BITS)
+
+
+_RINGS = {
+    Ring.ROW: "of the chips of a row, or of those that share a stage's tensors",
+    Ring.COLUMN: "of the chips of a column", Ring.TORUS: "of all chips",
+    Ring.PIPE: "from stage to stage",
+}
+
+
+def _collective(offset: int) -> Iterator[Register]:
+    yield whole("COLLECTIVE_EPOCH", offset, _RW, "number of the run, the same on all chips that share "
+                "it: a new one, after RESET_SEQUENCER and before START on all of them, forgets what is "
+                "under way", bits=EPOCH_BITS)
+    for ring, text in _RINGS.items():
+        name = f"ring_{ring.name.lower()}"
+        yield Register(name=name.upper(), offset=offset + 4 + 4 * ring.value, access=_RW,
+                       description=f"the next chip of the ring {text}", fields=(
+                           _place("X", 0, "its column", f"{name}_x"),
+                           _place("Y", 8, "its row", f"{name}_y")))
+    for i, (name, text) in enumerate(CYCLES.items()):
+        register = whole(name.upper(), offset + 0x14 + 4 * i, _RO,
+                         f"cycles in which the collective engine {text}; it goes on from run to run")
+        yield dataclasses.replace(register, fields=(
+            dataclasses.replace(register.fields[0], port=f"count_{name}"),))
 
 
 def _router() -> Iterator[Register]:
@@ -87,7 +117,7 @@ NETWORK_REGISTERS: dict[str, Register] = {register.name: register for register i
           error="of ERROR"),
     flags("NETWORK_IRQ_STATUS", 0x218, Access.WRITE_ONE_CLEARS, "pending interrupts of the network",
           prefix="network_irq_", link_down="a link went down", doorbell="the doorbell rang",
-          error="a counter from REQUESTS_REFUSED to COLLECTIVE_DROPPED went up, or UNDELIVERABLE "
+          error="a counter from REQUESTS_REFUSED to COLLECTIVE_STALE went up, or UNDELIVERABLE "
                 "was set"),
     whole("REPLY_TIMEOUT", 0x21C, _RW, "cycles after which an access to another chip ends with "
           "SLVERR", bits=TIMEOUT_BITS, reset=1 << 16),
@@ -101,6 +131,7 @@ NETWORK_REGISTERS: dict[str, Register] = {register.name: register for register i
                       "undeliverable"))),
     whole("FLITS_DISCARDED", 0x228, _RO, "flits that a failed link left over"),
     *_errors(0x230),
+    *_collective(0x250),
     *_router(),
     *_links(),
 )}

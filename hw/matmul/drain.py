@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.arithmetic import balanced_sum, delay
 from hw.booth_product import as_factor, factor_bits
 from hw.config import ChipletConfig
-from hw.control.isa import Destination, Fault, Statistic, row_scale_layout
+from hw.control.isa import SHARE_UNITS, Destination, Fault, Statistic, row_scale_layout
 from hw.control.queue import command_in_flight_layout
 from hw.emit import instantiate
 from hw.matmul.drain_counter import DrainCounter, beat_layout
@@ -30,8 +30,8 @@ class Drain(wiring.Component):
     logic stalls when it is full); ``sums``/``column_bytes`` with their valids from the array, which
     also announces each, three cycles ahead, with ``sums_soon``/``column_soon``;
     ``stored``: pulse, a store command has written; ``token``: the token being embedded and
-    ``token_valid`` when it is new; memory ports (SRAM timing); ``sampler_*``: a beat of logits and,
-    Sampler.LEAD cycles later, ``sampler_logits``; ``done``: a command has completed; ``clipped``:
+    ``token_valid`` when it is new, and with a network ``token_absent``: zeros take its place; memory ports (SRAM timing); ``sampler_*``: a beat of logits and,
+    Sampler.LEAD cycles later, ``sampler_logits``, with a network ``sampler_base``; ``done``: a command has completed; ``clipped``:
     values saturated, two cycles after they were drained; ``fault`` with ``fault_pc``.
 
     Latency, counted from a beat: the cycle in which its multipliers and its row scale are
@@ -69,6 +69,8 @@ class Drain(wiring.Component):
             "sums": In(ACCUMULATOR_BITS * config.columns), "sums_soon": In(1), "sums_valid": In(1),
             "column_bytes": In(8 * config.rows), "column_soon": In(1), "column_valid": In(1),
             "stored": In(1), "token": In(TOKEN_BITS), "token_valid": In(1),
+            **({} if config.network is None else {
+                "token_absent": In(1), "sampler_base": Out(range(SHARE_UNITS))}),
             "multiplier_address": Out(range(config.multiplier_beats)), "multiplier_enable": Out(1),
             "multiplier_data": In(16 * lanes),
             "row_scale_address": Out(range(config.row_slots)), "row_scale_enable": Out(1),
@@ -163,7 +165,7 @@ class Drain(wiring.Component):
         m.d.sync += self.clipped.eq(balanced_sum([
             clip & ~hide & valids[self.DRAINED]
             for clip, hide in zip(lane_clips, masked(self.DRAINED), strict=True)]))
-        self._writes(m, beats, valids, adder)
+        self._writes(m, counter, beats, valids, adder)
 
         # Row statistic.
         last = self.maximum(config)
@@ -214,8 +216,10 @@ class Drain(wiring.Component):
             mantissa.eq(as_factor(m, row_scale.mantissa, "mantissa_digit", hard=hard)),
         ]
         with m.If(delay(m, self.token_valid, self.FETCH, "token_fetched")):
-            m.d.sync += token_row_scale.as_value().eq(
-                multipliers.word_select(self.token[:lane_bits], MULTIPLIER_BITS))
+            own = multipliers.word_select(self.token[:lane_bits], MULTIPLIER_BITS)
+            if config.network is not None:
+                own = Mux(self.token_absent, 0, own)
+            m.d.sync += token_row_scale.as_value().eq(own)
 
         # Total shift, from the row scale's exponent.
         wanted = Signal(signed(10))
@@ -256,8 +260,8 @@ class Drain(wiring.Component):
                 | (destination == Destination.RESIDUAL_ADD)
                 | (destination == Destination.LOGITS))
 
-    def _writes(self, m: Module, beats: list[data.View], valids: list[Signal],
-                adder: ResidualAdder) -> None:
+    def _writes(self, m: Module, counter: DrainCounter, beats: list[data.View],
+                valids: list[Signal], adder: ResidualAdder) -> None:
         """Write the sums where the command says; what selects the place is in registers."""
         config, lanes = self.config, self.config.lanes
         beat, valid = beats[self.WRITE - 1], valids[self.WRITE - 1]
@@ -289,6 +293,9 @@ class Drain(wiring.Component):
             self.sampler_last.eq(beats[announced].row_last),
             self.sampler_live.eq(beats[announced].seen),
         ]
+        if config.network is not None:
+            m.d.comb += self.sampler_base.eq(
+                delay(m, counter.first_token, announced, "first_token", reset_less=True))
 
     def _completion(self, m: Module, counter: DrainCounter) -> None:
         """Signal completions in order.

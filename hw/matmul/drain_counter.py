@@ -5,7 +5,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import MATRIX_DESCRIPTORS, Destination, Fault, Opcode, Statistic
+from hw.control.isa import (
+    MATRIX_DESCRIPTORS,
+    SHARE_UNITS,
+    Destination,
+    Fault,
+    Opcode,
+    Statistic,
+)
 from hw.control.queue import PC_BITS, command_in_flight_layout
 
 #: Commands between issue and drain: one that is drained, and one that waits.
@@ -56,6 +63,7 @@ def _command_layout(config: ChipletConfig) -> data.StructLayout:
         "masked": 1, "tiles": bits["n_tiles"], "subrows": bits["subrows"],
         # EMBED: where the tokens' row scales begin. Others: slot and stride.
         "row_scale": bits["row_scale"] + bits["row_scale_stride"],
+        **({} if config.network is None else {"first_token": range(SHARE_UNITS)}),
         **_operand_bits(config), "pc": PC_BITS,
     })
 
@@ -68,7 +76,8 @@ class DrainCounter(wiring.Component):
     the current command; ``paces_sampler``: it brings logits; ``stored``: a store command's writes
     are done; ``finished``: a command's last beat, or a store whose turn has come;
     ``finished_statistic``: it keeps row maxima; ``fault`` with ``fault_pc``: an address out of
-    range; from then on no beat is valid: nothing more is written.
+    range; from then on no beat is valid: nothing more is written. With a network, ``first_token``: of
+    the current command's logits.
     """
 
     def __init__(self, config: ChipletConfig) -> None:
@@ -79,6 +88,7 @@ class DrainCounter(wiring.Component):
             "beat_valid": Out(1), "token_scale": Out(16), "paces_sampler": Out(1), "stored": In(1),
             "finished": Out(1), "finished_statistic": Out(1), "fault": Out(Fault),
             "fault_pc": Out(PC_BITS),
+            **({} if config.network is None else {"first_token": Out(range(SHARE_UNITS))}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -161,6 +171,8 @@ class DrainCounter(wiring.Component):
                 destination.eq(head.dst), sub_base.eq(head.dst), row_base.eq(head.dst),
             ]
 
+        if config.network is not None:
+            m.d.comb += self.first_token.eq(c.first_token)
         problem = self._problem(m, c, destination, multiplier, slot, maximum)
         stopped = Signal()
         with m.If(stepping & (problem != Fault.NONE) & ~stopped):
@@ -208,6 +220,8 @@ class DrainCounter(wiring.Component):
         """Return the command at ``command`` in the drain's layout."""
         command = self.command.command
         is_embed = command.opcode == Opcode.EMBED
+        if self.config.network is not None:
+            is_embed |= command.opcode == Opcode.EMBED_SHARE
         fields = {
             "is_embed": is_embed,
             "is_store": ((command.opcode == Opcode.STORE_KEYS)
@@ -217,7 +231,7 @@ class DrainCounter(wiring.Component):
             "subrows": Mux(is_embed, 1, command.subrows),
             "row_scale": Mux(is_embed, command.token_scale, Cat(
                 command.row_scale, command.row_scale_stride)),
-            "pc": self.command.pc,
+            "pc": self.command.pc, "first_token": command.position,
             **{name: _clamp(command[name], bits)
                for name, bits in _operand_bits(self.config).items()},
         }

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
-from hw.control.isa import Destination, Fault, Opcode, Source
+from hw.control.isa import SHARE_UNIT, Destination, Fault, Opcode, Source
 from hw.control.queue import command_in_flight_layout
 from hw.matmul.array_step import address_bits, column_bits, wave_layout
 from hw.matmul.store_path import store_request_layout, value_parts
@@ -54,7 +54,7 @@ class MatrixIssue(wiring.Component):
     cycles later; ``use_outputs``: which memory's word is to be registered for the array;
     ``store_request``, ``column_wave``: to and from StorePath; ``stored``: a store command has
     written; ``token_*``: token memory read of EMBED, registered;
-    ``token`` with ``token_valid`` to the drain; ``busy``; counters ``issuing``, ``paced``,
+    ``token`` with ``token_valid`` to the drain, with a network ``token_absent``: another chip has it; ``busy``; counters ``issuing``, ``paced``,
     ``storing``; ``fault`` with ``fault_pc``: the access is not made and issue stops.
 
     Latency: a command's first wave is in ``wave`` two cycles after ``pop`` of a waiting head is
@@ -77,6 +77,7 @@ class MatrixIssue(wiring.Component):
             "column_wave": In(wave_layout(config)), "stored": Out(1),
             "token_address": Out(range(config.context)), "token_enable": Out(1),
             "token_data": In(32), "token": Out(17), "token_valid": Out(1),
+            **({} if config.network is None else {"token_absent": Out(1)}),
             "busy": Out(1), "issuing": Out(1), "paced": Out(1), "storing": Out(1),
             "fault": Out(Fault), "fault_pc": Out(12),
         })
@@ -187,7 +188,9 @@ class MatrixIssue(wiring.Component):
 
         def dispatch() -> None:
             with m.Switch(h.opcode):
-                with m.Case(Opcode.EMBED):
+                embeds = (Opcode.EMBED,) if config.network is None else (
+                    Opcode.EMBED, Opcode.EMBED_SHARE)
+                with m.Case(*embeds):
                     m.next = "Embed: wait for the drain"
                 with m.Case(Opcode.STORE_KEYS):
                     m.next = "Store keys"
@@ -275,6 +278,23 @@ class MatrixIssue(wiring.Component):
             with m.State("Embed: take the token"):
                 m.d.sync += [token.eq(self.token_data), token_high.eq(self.token_data[17:].any())]
                 m.next = "Embed: find its column"
+                if config.network is not None:
+                    m.d.sync += self.token_absent.eq(0)
+                    with m.If(c.opcode == Opcode.EMBED_SHARE):
+                        m.next = "Embed: find its place in the share"
+            if config.network is not None:
+                with m.State("Embed: find its place in the share"):
+                    place = token - (c.x << (SHARE_UNIT - 1).bit_length())
+                    m.d.sync += [token.eq(place), self.token_absent.eq(place < 0)]
+                    with m.If(token_high | (token > c.x_row_stride)):
+                        m.d.comb += problem.eq(Fault.TOKEN_ADDRESS)
+                    m.next = "Embed: see whether it is there"
+                with m.State("Embed: see whether it is there"):
+                    absent = self.token_absent | (token >= c.limit)
+                    m.d.sync += self.token_absent.eq(absent)
+                    with m.If(absent):
+                        m.d.sync += token.eq(0)
+                    m.next = "Embed: find its column"
             with m.State("Embed: find its column"):
                 m.d.sync += weight.eq(c.weight + (token >> col_bits))
                 m.d.sync += waited.eq(0)

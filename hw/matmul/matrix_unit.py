@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arithmetic import delay
 from hw.config import ChipletConfig
-from hw.control.isa import Fault, row_scale_layout
+from hw.control.isa import SHARE_UNITS, Fault, row_scale_layout
 from hw.control.queue import command_in_flight_layout
 from hw.emit import instantiate
 from hw.matmul.array_step import address_bits
@@ -54,6 +54,7 @@ class MatrixUnit(wiring.Component):
             "maximum_data": Out(signed(32)),
             "sampler_valid": Out(1), "sampler_first": Out(1), "sampler_last": Out(1),
             "sampler_live": Out(range(lanes + 1)), "sampler_logits": Out(32 * lanes),
+            **({} if config.network is None else {"sampler_base": Out(range(SHARE_UNITS))}),
             "host_read": In(1), "host_write": In(1), "host_write_mask": In(config.columns),
             "host_row": In(range(config.rows)), "host_address": In(address_bits(config)),
             "host_write_data": In(8 * config.columns),
@@ -98,6 +99,9 @@ class MatrixUnit(wiring.Component):
                     m.d.comb += getattr(self, name).eq(getattr(drain, name))
                 else:
                     m.d.comb += getattr(drain, name).eq(getattr(self, name))
+
+        if config.network is not None:
+            m.d.comb += drain.token_absent.eq(issue.token_absent)
 
         # The host reads a bank word as a wave whose activation is 1 in one row.
         probe_row = Signal(range(config.rows))

@@ -4,6 +4,11 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.collective.engine import network_members as engine_members
+from hw.collective.transport import CYCLES, CollectiveTransport
+from hw.collective.transport import ERRORS as COLLECTIVE_ERRORS
+from hw.config import ChipletConfig
+from hw.control.isa import Ring
 from hw.emit import instantiate
 from hw.host.access import request_layout, response_layout
 from hw.host.network_registers import (
@@ -18,7 +23,7 @@ from hw.link.link import Link
 from hw.link.wire import phit_bits
 from hw.network.config import NetworkConfig
 from hw.network.flit import arrival_members, departure_members
-from hw.network.interface import ERROR_BITS, ERRORS, NetworkInterface
+from hw.network.interface import ERRORS, NetworkInterface
 from hw.network.link_control import LinkControl
 from hw.router.route import strap_members
 from hw.router.router import Router
@@ -49,17 +54,23 @@ def host_members() -> dict[str, wiring.Member]:
     }
 
 
-class ChipNetwork(wiring.Component):
-    """Everything between the host bridge and the wires to the neighbours.
+def core_members(config: ChipletConfig) -> dict[str, wiring.Member]:
+    """Return the ports towards the core: those of its collective engine, seen from here."""
+    return {f"collective_{name}": member.flip() for name, member in engine_members(config).items()}
 
-    Ports: :func:`wire_members`, :func:`host_members`. The collective unit's ports end here: nothing
-    is sent, and flits that come for it are counted as errors.
-    All outputs to the wires come from registers.
+
+class ChipNetwork(wiring.Component):
+    """Everything between the host bridge, the core's collective engine and the wires to the neighbours.
+
+    Ports: :func:`wire_members`, :func:`host_members`, :func:`core_members`; ``core_reset``: the
+    engine is being reset. All outputs to the wires come from registers.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
-        self.config = config
-        super().__init__({**wire_members(config), **host_members()})
+    def __init__(self, config: ChipletConfig) -> None:
+        assert config.network is not None
+        self.chiplet, self.config = config, config.network
+        super().__init__({**wire_members(self.config), **host_members(), **core_members(config),
+                          "core_reset": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -96,11 +107,9 @@ class ChipNetwork(wiring.Component):
         wiring.connect(m, interface.far_response, wiring.flipped(self.far_response))
         wiring.connect(m, interface.near_request, wiring.flipped(self.near_request))
         wiring.connect(m, wiring.flipped(self.near_response), interface.near_response)
-        dropped = Signal(ERROR_BITS)
+        transport = self._collective(m, interface)
         undeliverable_before = Signal()
         m.d.sync += undeliverable_before.eq(router.undeliverable)
-        with m.If(interface.collective_receive_valid):
-            m.d.sync += dropped.eq(dropped + 1)
         m.d.comb += [
             *(getattr(interface, name).eq(getattr(self, name)) for name in (
                 "node_x", "node_y", "target_x", "target_y")),
@@ -109,14 +118,42 @@ class ChipNetwork(wiring.Component):
             *(getattr(self, name).eq(getattr(router, name)) for name in (
                 "undeliverable", "undeliverable_x", "undeliverable_y", "flits_discarded")),
             *(getattr(self, name).eq(getattr(interface, f"count_{name}")) for name in ERRORS),
-            self.collective_dropped.eq(dropped), self.link_fell.eq(fell.any()),
+            self.link_fell.eq(fell.any()),
             self.network_error.eq(Cat(
-                interface.error, interface.collective_receive_valid,
+                interface.error, transport.error,
                 router.undeliverable & ~undeliverable_before).any()),
             *(getattr(self, f"{counter}_{name}").eq(getattr(router, f"{name}_{counter}"))
               for name in PORT_NAMES for counter in ("flits_out", "cycles_blocked")),
         ]
         return m
+
+    def _collective(self, m: Module, interface: NetworkInterface) -> CollectiveTransport:
+        """Join the core's collective engine and the network interface."""
+        m.submodules.transport = transport = CollectiveTransport(self.config)
+        for name, member in engine_members(self.chiplet).items():
+            own, other = getattr(self, f"collective_{name}"), getattr(transport, name)
+            if member.is_signature:
+                wiring.connect(m, wiring.flipped(own), other)
+            else:
+                target, source = (own, other) if member.flow == In else (other, own)
+                m.d.comb += Value.cast(target).eq(Value.cast(source))
+        for ring in Ring:
+            for axis in "xy":
+                m.d.comb += getattr(transport.next[ring.value], axis).eq(
+                    getattr(self, f"ring_{ring.name.lower()}_{axis}"))
+        m.d.comb += [
+            transport.abandon.eq(self.core_reset), transport.epoch.eq(self.collective_epoch),
+            transport.node.x.eq(self.node_x), transport.node.y.eq(self.node_y),
+            interface.collective_send_valid.eq(transport.send.valid),
+            transport.send.ready.eq(interface.collective_send_ready),
+            *(getattr(interface.collective_send_flit, name).eq(getattr(transport.send.payload, name))
+              for name in ("head", "tail", "data")),
+            transport.receive_valid.eq(interface.collective_receive_valid),
+            transport.receive_flit.eq(interface.collective_receive_flit),
+            *(getattr(self, f"count_{name}" if name in CYCLES else name).eq(getattr(transport, name))
+              for name in (*COLLECTIVE_ERRORS, *CYCLES)),
+        ]
+        return transport
 
     def _between(self, m: Module, router: Router, prefix: str, other: wiring.Component) -> None:
         """Connect a port of the router to the link or interface behind it."""

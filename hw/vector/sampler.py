@@ -8,6 +8,7 @@ from hw.arithmetic import delay
 from hw.booth_product import as_factor, factor_bits
 from hw.carry_save import add_rows
 from hw.config import ChipletConfig
+from hw.control.isa import SHARE_UNIT, SHARE_UNITS
 from hw.emit import instantiate
 from hw.vector.gumbel_noise import NOISE_SHIFT, PART_BITS, VALUE_BITS, GumbelNoise
 
@@ -20,6 +21,11 @@ def _group_layout(lanes: int) -> data.StructLayout:
     return data.StructLayout({"beat": 1, "first": 1, "last": 1, "live": lanes})
 
 
+def candidate_layout() -> data.StructLayout:
+    """Return a vector's best: whether there is one, its token, and its noisy logit."""
+    return data.StructLayout({"live": 1, "token": TOKEN_BITS, "value": signed(VALUE_BITS)})
+
+
 class Sampler(wiring.Component):
     """Chooses the next token: the largest logit, plus noise, of the live lanes.
 
@@ -30,6 +36,8 @@ class Sampler(wiring.Component):
         ``load_seed``, ``seed``: set the generator (0 counts as 1); ``draw``: step it, before a
         vector's first beat. ``temperature``: 0 is greedy; held while a vector is under way.
         ``token``: chosen id, held until the next; ``done``: high for the cycle in which it comes.
+        With a network, ``base`` with a vector's first beat: the ids count up from SHARE_UNIT times
+        this number; ``best``: with ``done`` and until the next, what CHOOSE compares.
 
     Latency: ``latency(config)`` cycles from the announcement of the last beat to ``done``,
     whatever the data and the temperature.
@@ -49,6 +57,8 @@ class Sampler(wiring.Component):
             "logits": In(LOGIT_BITS * config.lanes),
             "load_seed": In(1), "seed": In(32), "draw": In(1), "temperature": In(16),
             "token": Out(TOKEN_BITS), "done": Out(1),
+            **({} if config.network is None else {
+                "base": In(range(SHARE_UNITS)), "best": Out(candidate_layout())}),
         })
 
     @property
@@ -131,7 +141,7 @@ class Sampler(wiring.Component):
                                          "value": signed(VALUE_BITS)}), reset_less=True)
         lane_bits = lanes.bit_length() - 1
         groups = Signal(TOKEN_BITS - lane_bits, reset_less=True)
-        index = Mux(now.first, 0, groups)
+        index = Mux(now.first, self._first_group, groups)
         token = Signal(TOKEN_BITS)
         replace = Signal()
         m.d.comb += [
@@ -147,6 +157,10 @@ class Sampler(wiring.Component):
             with m.If(now.last):
                 live = Mux(replace, candidate.live, best.live)
                 m.d.sync += self.token.eq(Mux(live, Mux(replace, token, best.token), 0))
+                if self.config.network is not None:
+                    m.d.sync += [self.best.live.eq(live),
+                                 self.best.token.eq(Mux(replace, token, best.token)),
+                                 self.best.value.eq(Mux(replace, candidate.value, best.value))]
 
     def _generator(self, m: Module) -> Signal:
         """Xorshift, 32 bits; never 0."""
@@ -170,6 +184,14 @@ class Sampler(wiring.Component):
         left = Signal(range(groups + 1))
         valid = Signal()
         m.d.comb += valid.eq(left != 0)
+        #: Group of the vector's first id.
+        self._first_group: Value = Const(0)
+        if self.config.network is not None:
+            # Kept until the vector's first group is compared.
+            self._first_group = Signal(len(count), reset_less=True)
+            first_group = self.base << ((SHARE_UNIT - 1).bit_length() - lane_bits)
+            with m.If(self.beat_valid & self.first):
+                m.d.sync += self._first_group.eq(first_group)
         with m.If(valid):
             m.d.sync += [left.eq(left - 1), count.eq(count + 1), beat.eq(0), first.eq(0),
                          live.eq(Mux(live > lanes, live - lanes, 0))]
@@ -177,7 +199,7 @@ class Sampler(wiring.Component):
             m.d.sync += [left.eq(groups), live.eq(self.live), beat.eq(1), first.eq(self.first),
                          last.eq(self.last)]
             with m.If(self.first):
-                m.d.sync += count.eq(0)
+                m.d.sync += count.eq(0 if self.config.network is None else first_group)
         ids: list[Value] = [Cat(Const(lane, lane_bits), count) for lane in range(lanes)]
         group = Signal(_group_layout(lanes), name="group_announced")
         m.d.comb += [
