@@ -1,6 +1,7 @@
 // Many chiplets, each an instance of one compiled model, joined by their links.
 // Commands come on the standard input:
 //
+//   image CHIP DIRECTORY                 files for the memories of a chip of the next network
 //   network COLUMNS ROWS WRAP_X WRAP_Y   new chips, reset
 //   noise RATE SEED                      chance that a bit on a wire flips
 //   cut CHIP SIDE ON                     the wires that leave CHIP through SIDE (0 north, 1 east,
@@ -8,6 +9,10 @@
 //   reset CHIP ON                        the reset of one chip
 //   run CYCLES                           answers "done"
 //   irq CHIP LIMIT                       runs until CHIP's interrupt; answers 1, or 0 at the limit
+//   irqs LIMIT                           runs until any chip's interrupt; answers a bit for each chip
+//   cycle                                answers the cycles so far
+//   peek CHIP SCOPE WORD COUNT           answers words of a memory by the back door, 32 bits at a time,
+//                                        the lowest first
 //   access CHIP PORT WRITE ADDRESS STROBE BEATS [DATA ...]
 //                                        queues an access of a chip's host; PORT 0: registers, 1: memories
 //   go LIMIT                             runs until all queues are empty, and answers a line for each
@@ -22,6 +27,7 @@
 #include <deque>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -29,6 +35,7 @@
 
 #include "Vchips.h"
 #include "verilated.h"
+#include "verilated_syms.h"
 
 using Chip = Vchips;
 
@@ -121,6 +128,8 @@ void flip(T& bits, int bit) { bits ^= T{1} << bit; }
 struct Network {
     int columns, rows;
     bool ring_x, ring_y;
+    // One for each chip: its plusargs say where its memories' files are.
+    std::vector<std::unique_ptr<VerilatedContext>> contexts;
     std::vector<std::unique_ptr<Chip>> chips;
     std::vector<Host> hosts;
     std::vector<int> cuts;
@@ -131,11 +140,21 @@ struct Network {
     uint64_t good_bits = 0;
     uint64_t now = 0;
 
-    Network(int columns, int rows, bool wrap_x, bool wrap_y)
+    Network(int columns, int rows, bool wrap_x, bool wrap_y,
+            const std::map<int, std::string>& images)
         : columns{columns}, rows{rows}, ring_x{wrap_x && columns > 2}, ring_y{wrap_y && rows > 2},
           hosts(columns * rows), cuts(columns * rows) {
         for (int i = 0; i < columns * rows; ++i) {
-            auto chip = std::make_unique<Chip>();
+            auto context = std::make_unique<VerilatedContext>();
+            if (auto image = images.find(i); image != images.end()) {
+                const std::string argument = "+image=" + image->second;
+                const char* arguments[] = {"chips", argument.c_str()};
+                context->commandArgs(2, const_cast<char**>(arguments));
+            }
+            auto chip = std::make_unique<Chip>(context.get(), "");
+            // Plusargs are looked up in the thread's context, when the memories are filled.
+            Verilated::threadContextp(context.get());
+            contexts.push_back(std::move(context));
             chip->node_x = i % columns;
             chip->node_y = i / columns;
             chip->last_x = columns - 1;
@@ -145,6 +164,7 @@ struct Network {
             chip->s_axil_bready = chip->s_axil_rready = 1;
             chip->s_axi_bready = chip->s_axi_rready = 1;
             chip->rst = 1;
+            chip->eval();
             chips.push_back(std::move(chip));
         }
         run(4);
@@ -221,6 +241,27 @@ struct Network {
         for (; cycles > 0; --cycles) cycle();
     }
 
+    uint64_t irqs() const {
+        uint64_t pending = 0;
+        for (std::size_t i = 0; i < chips.size(); ++i) pending |= uint64_t{chips[i]->irq} << i;
+        return pending;
+    }
+
+    // A memory of words of 32-bit parts, at least three to a word.
+    void peek(int chip, const std::string& name, int word, int count) const {
+        const VerilatedScope* scope = contexts[chip]->scopeFind(name.c_str());
+        const VerilatedVar* memory = scope ? scope->varFind("mem") : nullptr;
+        if (!memory) {
+            std::cout << "no memory " << name << std::endl;
+            return;
+        }
+        const int parts = memory->entSize() / 4;
+        const auto* words = static_cast<const uint32_t*>(memory->datap());
+        for (long i = long{word} * parts; i < long{word + count} * parts; ++i)
+            std::cout << words[i] << ' ';
+        std::cout << std::endl;
+    }
+
     bool busy() const {
         return std::any_of(hosts.begin(), hosts.end(), [](const Host& h) { return !h.queue.empty(); });
     }
@@ -232,12 +273,18 @@ int main() {
     std::ios::sync_with_stdio(false);
     std::unique_ptr<Network> network;
     std::string command;
+    std::map<int, std::string> images;
     int accesses = 0;
     while (std::cin >> command) {
-        if (command == "network") {
+        if (command == "image") {
+            int chip;
+            std::cin >> chip >> std::ws;
+            std::getline(std::cin, images[chip]);
+        } else if (command == "network") {
             int columns, rows, wrap_x, wrap_y;
             std::cin >> columns >> rows >> wrap_x >> wrap_y;
-            network = std::make_unique<Network>(columns, rows, wrap_x, wrap_y);
+            network = std::make_unique<Network>(columns, rows, wrap_x, wrap_y, images);
+            images.clear();
         } else if (command == "noise") {
             double rate;
             uint64_t seed;
@@ -263,6 +310,18 @@ int main() {
             std::cin >> chip >> limit;
             while (limit-- > 0 && !network->chips[chip]->irq) network->cycle();
             std::cout << int(network->chips[chip]->irq) << std::endl;
+        } else if (command == "irqs") {
+            long limit;
+            std::cin >> limit;
+            while (limit-- > 0 && !network->irqs()) network->cycle();
+            std::cout << network->irqs() << std::endl;
+        } else if (command == "cycle") {
+            std::cout << network->now << std::endl;
+        } else if (command == "peek") {
+            int chip, word, count;
+            std::string scope;
+            std::cin >> chip >> scope >> word >> count;
+            network->peek(chip, scope, word, count);
         } else if (command == "access") {
             int chip;
             Access access{};

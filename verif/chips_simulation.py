@@ -6,8 +6,8 @@ Each chip has a host of its own, whose accesses are queued and carried out witho
 import fcntl
 import hashlib
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from golden.router import EAST, NORTH, SOUTH, WEST, Network
@@ -16,6 +16,7 @@ from hw.config import CONFIGS, ChipletConfig
 from hw.emit import emit, write_if_changed
 from hw.host.registers import NETWORK_REGISTERS, OFFSETS, OTHER_CHIP, REGISTERS
 from hw.link.wire import phit_bits
+from hw.memory.shapes import memory_shapes
 from hw.network.config import NetworkConfig
 from verif.simulator import BUILD_ROOT, PROJECT_ROOT, SimulationError, prepare_environment
 
@@ -30,6 +31,8 @@ _PAGE = 4096
 _SIDES = {NORTH: 0, EAST: 1, SOUTH: 2, WEST: 3}
 _PROGRAM = Path(__file__).with_name("chips.cpp")
 _REGISTERS = REGISTERS | NETWORK_REGISTERS
+#: Module that is compiled.
+TOP = "chips"
 
 
 def build_chips(config: ChipletConfig = CONFIG) -> Path:
@@ -53,17 +56,20 @@ def build_chips(config: ChipletConfig = CONFIG) -> Path:
 
 def _build(config: ChipletConfig, directory: Path) -> None:
     prepare_environment()
-    emitted = emit(Chiplet(config), "chips", config.memory_macro)
+    emitted = emit(Chiplet(config), TOP, config.memory_macro)
     write_if_changed(directory / "chips.v", emitted.logic)
     write_if_changed(directory / "chips_sram.sv", emitted.sram_models)
+    residual = memory_shapes(config)["residual"].module
+    write_if_changed(directory / "public.vlt", "`verilator_config\n"
+                     f'public_flat_rd -module "{residual}" -var "mem"\n')
     done = subprocess.run(
         ["verilator", "--cc", "--exe", "--build", "-j", "2", "-Wno-lint", "-Wno-fatal", "-O3",
          "--x-assign", "fast", "--x-initial", "fast", "--noassert",
          "-CFLAGS", f"-DPHIT_BITS={phit_bits(config.network)}u",
          # What runs once needs no optimization, which takes the compiler long.
          "-MAKEFLAGS", "OPT_FAST=-O1", "-MAKEFLAGS", "OPT_SLOW=-O0", "-MAKEFLAGS", "OPT_GLOBAL=-O1",
-         "--output-split", "20000", "--top-module", "chips", "--Mdir", "objects", "-o", "chips",
-         "chips_sram.sv", "chips.v", str(_PROGRAM)],
+         "--output-split", "20000", "--top-module", TOP, "--Mdir", "objects", "-o", "chips",
+         "-DTESSERA_IMAGE", "public.vlt", "chips_sram.sv", "chips.v", str(_PROGRAM)],
         cwd=directory, capture_output=True, text=True, check=False)
     (directory / "build.log").write_text(done.stdout + done.stderr)
     if done.returncode:
@@ -106,11 +112,15 @@ class ChipsSimulation:
 
     program: Path
     network: Network
+    #: Directories with files for the memories of each chip (verif.chip_run.write_image).
+    images: Mapping[Chip, Path] = field(default_factory=dict)
 
     def __enter__(self) -> "ChipsSimulation":
         self._process = subprocess.Popen(
             [str(self.program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         n = self.network
+        for chip, directory in self.images.items():
+            self._send(f"image {self._number(chip)} {directory}")
         self._send(f"network {n.columns} {n.rows} {int(n.wrap_x)} {int(n.wrap_y)}")
         return self
 
@@ -158,6 +168,26 @@ class ChipsSimulation:
         """Run until a chip's interrupt is up; tell whether it is."""
         self._send(f"irq {self._number(chip)} {limit}")
         return self._line() == "1"
+
+    def wait_interrupts(self, limit: int) -> set[Chip]:
+        """Run until any chip's interrupt is up; return those chips."""
+        self._send(f"irqs {limit}")
+        pending = int(self._line())
+        return {chip for chip in self.network.nodes() if pending >> self._number(chip) & 1}
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since the reset."""
+        self._send("cycle")
+        return int(self._line())
+
+    def peek(self, chip: Chip, memory: str, word: int, count: int) -> list[int]:
+        """Read words of a memory of the core by the back door, in parts of 32 bits."""
+        self._send(f"peek {self._number(chip)} {TOP}.core.{memory}.memory {word} {count}")
+        line = self._line()
+        if line.startswith("no memory"):
+            raise SimulationError(line)
+        return list(map(int, line.split()))
 
     def access(
         self, accesses: Iterable[tuple[Chip, Access]], limit: int = 10_000_000,
