@@ -79,6 +79,8 @@ class NetworkUnit:
             raise MachineFaultError(Fault.CHUNK_LENGTH, 0)
         accesses = CommandAccesses()
         statistic = Statistic(i.operands.get("statistic", 0))
+        if statistic != Statistic.NONE:
+            self.mem.check("row_maxima", f["maximum"] + np.arange(f["rows"]))
         for t in range(f["rows"]):
             base = f["src"] + t * (f["src_row_stride"] if f["rows"] > 1 else 0)
             largest = 0

@@ -21,9 +21,9 @@ from hw.config import ChipletConfig
 from hw.control.isa import Fault
 from hw.host.memory_map import memory_map
 from hw.host.network_registers import LINK_NAMES
-from hw.host.registers import COUNTERS
+from hw.host.registers import COUNTERS, OFFSETS, REGISTERS
 from verif.chip_run import TokenRecord, top_name, write_image
-from verif.chips_simulation import TOP, ChipHost, ChipsSimulation, build_chips
+from verif.chips_simulation import TOP, Access, ChipHost, ChipsSimulation, build_chips
 
 #: Cycles within which links are up after reset.
 TRAINING_CYCLES = 200
@@ -88,9 +88,12 @@ class TorusChips:
 
     def start(
         self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, seed: int = 1,
-        end_token: int | None = None, watchdog: int = WATCHDOG_CYCLES,
+        end_token: int | None = None, watchdog: int = WATCHDOG_CYCLES, at_once: bool = False,
     ) -> None:
-        """Tell every chip its neighbours, a new epoch and the prompt; then start them all."""
+        """Tell every chip its neighbours, a new epoch and the prompt; then start them all.
+
+        ``at_once``: their own hosts start them, in the same cycle.
+        """
         self._epoch += 1
         rings = self.layout.rings()
         for chip, image in self.images.items():
@@ -111,6 +114,10 @@ class TorusChips:
             }
             for name, value in settings.items():
                 self.host.write(name, value, far=True)
+        if at_once:
+            begin = Access(address=OFFSETS["CONTROL"], data=(REGISTERS["CONTROL"].pack(START=1),))
+            self.simulation.access([(chip, begin) for chip in self.images])
+            return
         for chip in self.images:
             self.host.select(chip)
             self.host.write("CONTROL", START=1, far=True)

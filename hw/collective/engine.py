@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.arithmetic import delay, larger
 from hw.collective.limits import MAX_CHUNK
-from hw.collective.packet import LENGTH_BITS, beat_layout
+from hw.collective.packet import LENGTH_BITS, packet_layout
 from hw.config import ChipletConfig
 from hw.control.isa import Fault, Opcode, Reduction, Ring, Statistic, vector_command_layout
 from hw.matmul.drain_lane import VALUE_BITS
@@ -17,29 +17,33 @@ from hw.vector.address_walker import advance, narrow
 from hw.vector.sampler import candidate_layout
 
 RINGS = len(Ring)
+#: ``done`` comes so many cycles before the last row maximum is written.
+DONE_AHEAD = 1
 
 
 def network_members(config: ChipletConfig) -> dict[str, wiring.Member]:
     """Return the engine's ports towards the network.
 
     ``arrived``: a bit for each ring of which a beat waits; ``take`` of ``take_ring``, while it does;
-    ``data`` one cycle later, held; ``beat``: a stream of beats to send; ``working``, ``waiting``,
+    ``data`` one cycle later, held; ``packet``: a stream of packets to send, and ``beat`` of their beats,
+    which may come later; ``working``, ``waiting``,
     ``starved``: a command is under way, for want of a beat from the chip before, of room at the next.
     """
     assert config.network is not None
     return {
         "arrived": In(RINGS), "take": Out(1), "take_ring": Out(Ring),
         "data": In(config.network.flit_bits),
-        "beat": Out(stream.Signature(beat_layout(config.network))),
+        "packet": Out(stream.Signature(packet_layout())),
+        "beat": Out(stream.Signature(config.network.flit_bits)),
         "working": Out(1), "waiting": Out(1), "starved": Out(1),
     }
 
 
-def _stage_layout(slot_bits: int) -> data.StructLayout:
+def _stage_layout(bits: int) -> data.StructLayout:
     """Return what is known of a beat on its way through the engine."""
     return data.StructLayout({
-        "valid": 1, "head": 1, "receives": 1, "adds": 1, "writes": 1, "sends": 1, "row_first": 1,
-        "row_last": 1, "beats": LENGTH_BITS, "address": slot_bits,
+        "valid": 1, "receives": 1, "adds": 1, "writes": 1, "sends": 1, "row_first": 1,
+        "row_last": 1, "address": bits,
     })
 
 
@@ -47,12 +51,12 @@ class CollectiveEngine(wiring.Component):
     """Runs ALL_REDUCE, ALL_GATHER, SEND, RELAY, RECEIVE and CHOOSE (docs/collective.md).
 
     Ports: ``command``: taken while none is under way and no fault stopped the engine; ``busy``;
-    ``done``: one cycle per command, when its last write has been made; :func:`network_members`;
+    ``done``: one cycle per command, at most one before its last write; :func:`network_members`;
     ``residual_*``, ``maximum_*``: memory ports (SRAM timing); ``candidate``: what CHOOSE offers;
     ``best``: the best of the ring, from ``done`` on; ``fault``: why the engine stopped, until reset.
 
     A row's chunks follow each other: each is received, read, added, written and sent as its place in
-    the ring says. Latency: 4 cycles from a beat's arrival to ``beat``, 3 to the write. Throughput: a
+    the ring says. Latency: 3 cycles from a beat's arrival to ``beat`` and to the write. Throughput: a
     beat per cycle, and one cycle between chunks, which the packet's header takes as well.
     Backpressure: the whole pipeline stops while ``beat`` is not taken.
     Errors: an address beyond its memory, an empty chunk, or one longer than a packet stops the engine;
@@ -140,13 +144,17 @@ class CollectiveEngine(wiring.Component):
         turn = self._chips - 1
         is_last = Signal()
         length = Signal(LENGTH_BITS)
-        lacks, empty_or_long = Signal(), Signal()
+        lacks, empty_or_long, no_slot = Signal(), Signal(), Signal()
+        packet, opens = self.packet, Signal()
+        with m.If(packet.ready):
+            m.d.sync += packet.valid.eq(0)
         too_long = [(value == 0) | (value > MAX_CHUNK) for value in (self._length, rest)]
         m.d.comb += [
             is_last.eq(chunk + 1 == chunks),
             length.eq(Mux(is_["choose"], 1, Mux(offset == self._last, rest, self._length))),
             lacks.eq(stage.receives & ~Array(self.arrived)[self._ring.as_value()]),
             self.take_ring.eq(self._ring), self.waiting.eq(0),
+            no_slot.eq(self._statistic & (self._slot + self._rows > self.config.row_slots)),
             empty_or_long.eq(~is_["choose"] & (
                 (too_long[0] & (self._chips != 1)) | too_long[1] | (self._last >= self._beats))),
         ]
@@ -161,23 +169,25 @@ class CollectiveEngine(wiring.Component):
                     rest.eq(self._beats - self._last), offset.eq(Mux(on_ring, self._own, 0)),
                     chunks.eq(Mux(is_["reduce"], self._chips + turn, self._chips)),
                 ]
-                m.next = "Check"
-            with m.State("Check"):
-                with m.If(empty_or_long):
-                    m.d.comb += self._problem.eq(Fault.CHUNK_LENGTH)
                 m.next = "Chunk"
             with m.State("Chunk"):
+                # Of the first chunk; later ones are the same lengths.
+                with m.If(empty_or_long):
+                    m.d.comb += self._problem.eq(Fault.CHUNK_LENGTH)
+                with m.Elif(no_slot & row_first & (chunk == 0)):
+                    m.d.comb += self._problem.eq(Fault.ROW_SLOT)
                 first = chunk == 0
+                sends = Mux(on_ring | is_["choose"], ~is_last, is_["to_next"])
                 m.d.sync += [
                     address.eq(advance(self._row, offset)), left.eq(length),
-                    stage.beats.eq(length), stage.head.eq(1),
                     stage.receives.eq(Mux(on_ring | is_["choose"], ~first, is_["from_before"])),
                     stage.adds.eq(is_["reduce"] & ~first & (chunk <= turn)),
                     stage.writes.eq(Mux(is_["reduce"], chunk >= turn,
                                         is_["gather"] | is_["from_before"])),
-                    stage.sends.eq(Mux(on_ring | is_["choose"], ~is_last, is_["to_next"])),
+                    stage.sends.eq(sends),
                 ]
-                with m.If(~self._stopped):
+                m.d.sync += opens.eq(sends)
+                with m.If(~self._stopped & ~packet.valid & (self._problem == Fault.NONE)):
                     m.next = "Beats"
             with m.State("Beats"):
                 beyond = ~is_["choose"] & (address >= self.config.residual_beats)
@@ -189,7 +199,12 @@ class CollectiveEngine(wiring.Component):
                     m.d.comb += self._problem.eq(Fault.RESIDUAL_ADDRESS)
                 with m.If(self._issue):
                     m.d.sync += [left.eq(left - 1), address.eq(advance(address, Const(1))),
-                                 stage.head.eq(0)]
+                                 opens.eq(0)]
+                    # Not before a beat is here: else the packet would keep others from coming in at
+                    # the next chip, while what it waits for may need them to.
+                    with m.If(opens):
+                        m.d.sync += [packet.valid.eq(1), packet.payload.beats.eq(left),
+                                     packet.payload.ring.eq(self._ring)]
                     with m.If(stage.writes):
                         m.d.sync += row_first.eq(0)
                     with m.If(left == 1):
@@ -236,11 +251,10 @@ class CollectiveEngine(wiring.Component):
                 came.eq(self.data), own.eq(Mux(choose, self.candidate.as_value(), self.residual_data)),
                 value.eq(Mux(stages[1].adds, Cat(sums), Mux(stages[1].receives, came, own))),
             ]
-        last, beat = stages[2], self.beat.payload
+        last = stages[2]
         leaves, writes = Signal(), Signal()
         m.d.comb += [
-            self.beat.valid.eq(last.valid & last.sends), beat.head.eq(last.head),
-            beat.ring.eq(self._ring), beat.beats.eq(last.beats), beat.data.eq(value),
+            self.beat.valid.eq(last.valid & last.sends), self.beat.payload.eq(value),
             self.starved.eq(self.beat.valid & ~self.beat.ready),
             self._enable.eq(~self.starved), leaves.eq(last.valid & self._enable),
             writes.eq(leaves & last.writes & ~choose),
@@ -260,18 +274,17 @@ class CollectiveEngine(wiring.Component):
         ends = [Signal(name=f"row_end_{i}") for i in range(latency + 1)]
         m.d.comb += ends[0].eq(writes & last.row_last & self._statistic)
         m.d.sync += [after.eq(before) for before, after in itertools.pairwise(ends)]
-        outside = self._slot >= config.row_slots
         m.d.comb += [
             statistic.values.eq(value), statistic.magnitude.eq(1), statistic.masked.eq(0),
             statistic.valid.eq(counted[0]), statistic.first.eq(counted[1]),
             self.maximum_address.eq(self._slot), self.maximum_data.eq(statistic.maximum),
-            self.maximum_write.eq(ends[-1] & ~outside & ~self._stopped),
+            self.maximum_write.eq(ends[-1] & ~self._stopped),
         ]
         with m.If(self._start):
             m.d.sync += self._slot.eq(narrow(self.command.payload.maximum, len(self._slot) - 1))
         with m.Elif(ends[-1]):
             m.d.sync += self._slot.eq(advance(self._slot, Const(1)))
-            with m.If(outside):
-                m.d.comb += self._problem.eq(Fault.ROW_SLOT)
-        passing = Cat(stage.valid for stage in stages).any() | Cat(ends).any()
+        # A completion takes longer than this to let a command read the row's maximum.
+        ahead = DONE_AHEAD + 2
+        passing = Cat(*(stage.valid for stage in stages), *ends[:max(0, len(ends) - ahead)]).any()
         m.d.sync += self.done.eq(self._finished & ~passing & ~self.done & ~self._stopped)

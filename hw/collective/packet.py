@@ -4,7 +4,7 @@ from amaranth.lib import data, enum
 
 from hw.collective.limits import MAX_CHUNK, RING_BEATS
 from hw.control.isa import Ring
-from hw.network.config import COORDINATE_BITS, NetworkConfig
+from hw.network.config import COORDINATE_BITS
 
 #: Bits of a number of beats: of a packet, and of a ring's memory.
 LENGTH_BITS = MAX_CHUNK.bit_length()
@@ -12,9 +12,9 @@ RING_BITS = RING_BEATS.bit_length()
 EPOCH_BITS = 8
 
 
-def beat_layout(config: NetworkConfig) -> data.StructLayout:
-    """Return a beat that the engine sends: with the first of a packet, where it goes, and its beats."""
-    return data.StructLayout({"head": 1, "ring": Ring, "beats": LENGTH_BITS, "data": config.flit_bits})
+def packet_layout() -> data.StructLayout:
+    """Return what the engine says of a packet before its beats: where it goes, and how many they are."""
+    return data.StructLayout({"ring": Ring, "beats": LENGTH_BITS})
 
 
 def extent_layout() -> data.StructLayout:

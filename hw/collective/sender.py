@@ -1,6 +1,6 @@
 """Collective packets that leave: the engine's beats, and credits for those that it took."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,9 +9,9 @@ from hw.collective.packet import (
     EPOCH_BITS,
     LENGTH_BITS,
     RING_BITS,
-    beat_layout,
     extent_layout,
     next_layout,
+    packet_layout,
 )
 from hw.control.isa import Ring
 from hw.network.config import NetworkConfig
@@ -26,17 +26,18 @@ URGENT_BEATS = RING_BEATS // 2
 class CollectiveSender(wiring.Component):
     """Makes packets of class COLLECTIVE, one after the other.
 
-    Ports: ``beat``: a stream of the engine's beats; ``abandon``: the engine forgot what it began;
+    Ports: ``packet``, ``beat``: streams of the engine's packets and of their beats; ``abandon``: the engine forgot what it began;
     ``node``, ``epoch``; ``next``: for each ring the next chip; ``clear``: all credits are back.
     ``credit_valid``, ``credit_ring``, ``credit_beats``: the next chip has room for more; ``take``,
     ``take_ring``: the engine took a beat; ``source``: whom it came from. ``flits``: a stream.
 
-    A packet of beats waits until the next chip has room for all of them. Its flits follow as the
+    A packet waits until the next chip has room for all of its beats. Its flits follow as the
     engine has them: a packet is open until its last beat came. An abandoned packet is ended by one
     flit. Credits go between packets: at once if none waits, else from URGENT_BEATS on.
-    Latency: a header and its first beat, 1 and 2 cycles after the beat. Throughput: a flit per cycle.
+    Latency: none, of headers and of beats. Throughput: a flit per cycle. ``beat.ready`` is a register.
     """
 
+    packet: stream.Interface
     beat: stream.Interface
     flits: stream.Interface
 
@@ -44,7 +45,8 @@ class CollectiveSender(wiring.Component):
         self.config = config
         places = data.ArrayLayout(next_layout(), RINGS)
         super().__init__({
-            "beat": In(stream.Signature(beat_layout(config))), "abandon": In(1),
+            "packet": In(stream.Signature(packet_layout())),
+            "beat": In(stream.Signature(config.flit_bits)), "abandon": In(1),
             "node": In(next_layout()), "epoch": In(EPOCH_BITS), "next": In(places), "clear": In(1),
             "credit_valid": In(1), "credit_ring": In(Ring), "credit_beats": In(RING_BITS),
             "take": In(1), "take_ring": In(Ring), "source": In(places),
@@ -53,7 +55,8 @@ class CollectiveSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beat, leaves, drop = self._waiting(m)
+        beat, beat_valid, leaves = self._waiting(m)
+        packet, drop = self.packet.payload, self.abandon
         credits, owed = ([Signal(RING_BITS, name=f"{what}_{ring.name.lower()}", init=init)
                           for ring in Ring] for what, init in (("room", RING_BEATS), ("owed", 0)))
         opens, pays = Signal(), Signal()
@@ -69,7 +72,7 @@ class CollectiveSender(wiring.Component):
         for number, (room, count) in enumerate(zip(credits, owed, strict=True)):
             gained = Mux(self.credit_valid & (self.credit_ring.as_value() == number),
                          self.credit_beats, 0)
-            spent = Mux(opens & (beat.ring.as_value() == number), beat.beats, 0)
+            spent = Mux(opens & (packet.ring.as_value() == number), packet.beats, 0)
             taken = self.take & (self.take_ring.as_value() == number)
             paid = pays & (debtor.as_value() == number)
             m.d.sync += [room.eq(room + gained - spent), count.eq(Mux(paid, 0, count) + taken)]
@@ -80,13 +83,14 @@ class CollectiveSender(wiring.Component):
         extent = Signal(extent_layout())
         target = Signal(next_layout())
         paying, able = Signal(), Signal()
-        ring = beat.ring.as_value()
+        ring = packet.ring.as_value()
         m.d.comb += [
-            able.eq(beat.valid & beat.head & (Array(credits)[ring] >= beat.beats) & ~drop),
+            able.eq(self.packet.valid & (Array(credits)[ring] >= packet.beats) & ~drop),
+            self.packet.ready.eq(opens),
             paying.eq(urgent.any() | (owes.any() & ~able)),
             target.eq(Mux(paying, self.source[debtor.as_value()].as_value(),
                           self.next[ring].as_value())),
-            extent.beats.eq(Mux(paying, Array(owed)[debtor.as_value()], beat.beats)),
+            extent.beats.eq(Mux(paying, Array(owed)[debtor.as_value()], packet.beats)),
             extent.ring.as_value().eq(Mux(paying, debtor.as_value(), ring)),
             header.destination_x.eq(target.x), header.destination_y.eq(target.y),
             header.source_x.eq(self.node.x), header.source_y.eq(self.node.y),
@@ -103,15 +107,13 @@ class CollectiveSender(wiring.Component):
                     self.flits.valid.eq((paying | able) & ~self.clear), flit.head.eq(1),
                     flit.tail.eq(paying), flit.data.eq(header), opens.eq(sent & ~paying),
                     pays.eq(sent & paying),
-                    # Beats that belong to no packet are what an abandoned command left.
-                    leaves.eq(beat.valid & ~beat.head),
                 ]
-                m.d.sync += left.eq(beat.beats)
+                m.d.sync += left.eq(packet.beats)
                 with m.If(opens):
                     m.next = "Beats"
             with m.State("Beats"):
-                m.d.comb += [self.flits.valid.eq(beat.valid & ~drop), flit.tail.eq(left == 1),
-                             flit.data.eq(beat.data), leaves.eq(sent)]
+                m.d.comb += [self.flits.valid.eq(beat_valid & ~drop), flit.tail.eq(left == 1),
+                             flit.data.eq(beat), leaves.eq(sent)]
                 with m.If(sent):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
@@ -124,26 +126,22 @@ class CollectiveSender(wiring.Component):
                     m.next = "Between packets"
         return m
 
-    def _waiting(self, m: Module) -> tuple[data.View, Signal, Signal]:
-        """Keep up to two beats, so that ``ready`` is a register; return the first, with ``valid``."""
-        layout = self.beat.payload.shape()
-        places = [Signal(layout, name=f"place_{i}", reset_less=True) for i in range(2)]
-        count = Signal(range(3))
+    def _waiting(self, m: Module) -> tuple[Value, Signal, Signal]:
+        """Keep up to two beats, so that ``ready`` is a register; return the first, and whether it is."""
+        places = [Signal(self.config.flit_bits, name=f"place_{i}", reset_less=True) for i in range(2)]
+        count, following = Signal(range(3)), Signal(range(3))
         ready = Signal(init=1)
-        comes, leaves, drop = Signal(), Signal(), Signal()
-        following = Signal(range(3))
+        comes, leaves, valid = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.beat.ready.eq(ready), comes.eq(self.beat.valid & ready), drop.eq(self.abandon),
-            following.eq(Mux(drop, 0, count + comes - leaves)),
+            self.beat.ready.eq(ready), comes.eq(self.beat.valid & ready),
+            valid.eq((count != 0) | comes),
+            following.eq(Mux(self.abandon, 0, count + comes - leaves)),
         ]
         m.d.sync += [count.eq(following), ready.eq(following != 2)]
         with m.If(leaves):
             m.d.sync += places[0].eq(places[1])
         with m.If(comes):
             for i, place in enumerate(places):
-                with m.If(count - leaves == i):
+                with m.If(count == i + leaves):
                     m.d.sync += place.eq(self.beat.payload)
-        first = Signal(data.StructLayout({"valid": 1, **dict(layout.members)}), name="first_beat")
-        m.d.comb += [first.valid.eq(count != 0),
-                     *(getattr(first, name).eq(getattr(places[0], name)) for name in layout.members)]
-        return first, leaves, drop
+        return Mux(count != 0, places[0], self.beat.payload), valid, leaves

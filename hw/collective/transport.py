@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.collective.packet import EPOCH_BITS, beat_layout, next_layout
+from hw.collective.packet import EPOCH_BITS, next_layout, packet_layout
 from hw.collective.receiver import RINGS, CollectiveReceiver
 from hw.collective.sender import CollectiveSender
 from hw.control.isa import Ring
@@ -36,6 +36,7 @@ class CollectiveTransport(wiring.Component):
     ``receive_valid``, ``receive_flit``; counters of ERRORS and CYCLES; ``error``: one of ERRORS.
     """
 
+    packet: stream.Interface
     beat: stream.Interface
     send: stream.Interface
 
@@ -43,7 +44,8 @@ class CollectiveTransport(wiring.Component):
         self.config = config
         super().__init__({
             "arrived": Out(RINGS), "take": In(1), "take_ring": In(Ring),
-            "data": Out(config.flit_bits), "beat": In(stream.Signature(beat_layout(config))),
+            "data": Out(config.flit_bits), "packet": In(stream.Signature(packet_layout())),
+            "beat": In(stream.Signature(config.flit_bits)),
             "working": In(1), "waiting": In(1), "starved": In(1), "abandon": In(1),
             "node": In(next_layout()), "next": In(data.ArrayLayout(next_layout(), RINGS)),
             "epoch": In(EPOCH_BITS),
@@ -59,6 +61,7 @@ class CollectiveTransport(wiring.Component):
         m.submodules.sender = sender = CollectiveSender(self.config)
         before, clear = Signal(EPOCH_BITS), Signal()
         m.d.sync += [before.eq(self.epoch), clear.eq(before != self.epoch)]
+        wiring.connect(m, wiring.flipped(self.packet), sender.packet)
         wiring.connect(m, wiring.flipped(self.beat), sender.beat)
         wiring.connect(m, sender.flits, wiring.flipped(self.send))
         m.d.comb += [
