@@ -91,6 +91,7 @@ docs: $(VENV)/.installed-flows ## write the pages that come from tables or from 
 	@$(PY) -m compiler.isa_doc > docs/isa.md.part && mv docs/isa.md.part docs/isa.md
 	@$(PY) -m hw.link.page > docs/link.md.part && mv docs/link.md.part docs/link.md
 	@$(PY) -m hw.router.page > docs/router.md.part && mv docs/router.md.part docs/router.md
+	@$(PY) -m hw.collective.page > docs/collective.md.part && mv docs/collective.md.part docs/collective.md
 	@$(PY) -m hw.network.page > docs/network.md.part && mv docs/network.md.part docs/network.md
 	@$(PY) -m hw.memory.page > docs/memories.md.part && mv docs/memories.md.part docs/memories.md
 	@$(PY) -m flows.structure.page > docs/ports.md.part && mv docs/ports.md.part docs/ports.md

@@ -115,7 +115,7 @@ class ChipImage:
         """Return a memory as an array whose rows are words."""
         if name.startswith("bank") and name[4:].isdecimal() and int(name[4:]) < self.config.rows:
             return self.contents["banks"][:, int(name[4:])]
-        if name not in CONTENTS or name == "banks":
+        if name not in self.contents or name == "banks":
             known = ", ".join((*CONTENTS[1:], f"bank0..bank{self.config.rows - 1}"))
             raise ValueError(f"paths must name memories among {known}, not {name!r}")
         array = self.contents[name]

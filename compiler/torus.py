@@ -1,8 +1,7 @@
 """Which chip of a torus runs which share of a model, and the rings that join them.
 
-A packet of a ring stays open while its chip waits for the chip before, so the ways of rings that
-work at the same time must not have a link in common, in one direction. All layouts here keep to that,
-whatever links wrap round.
+In all layouts here the next chip of a ring is a neighbour, except where a ring that cannot close so
+goes back.
 """
 
 import itertools
@@ -51,7 +50,7 @@ class Layout:
     pipeline: int
 
     def __post_init__(self) -> None:
-        """Refuse numbers of chips that this torus does not have, or that cross each other."""
+        """Refuse numbers of chips that this torus does not have, or whose rings would be long."""
         size = f"a torus of {self.columns}x{self.rows}"
         if self.tensor * self.pipeline != self.columns * self.rows:
             raise SplitError(

@@ -55,7 +55,7 @@ def _refused(what: Callable[[], object]) -> int:
 
 def _errors(host: ChipHost) -> dict[str, int]:
     names = [name for name, register in NETWORK_REGISTERS.items()
-             if 0x228 <= register.offset < 0x280]
+             if 0x228 <= register.offset < OFFSETS["COLLECTIVE_EPOCH"]]
     return {name: value for name in names if (value := host.read(name))}
 
 

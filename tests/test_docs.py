@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compiler import isa_doc
+from hw.collective import page as collective_page
 from hw.control.isa import Fault, Opcode
 from hw.network import page as network_page
 from hw.router import page as router_page
@@ -50,6 +51,10 @@ def test_router_page_is_current() -> None:
 
 def test_network_page_is_current() -> None:
     assert (ROOT / "docs" / "network.md").read_text() == network_page.page(), "run `make docs`"
+
+
+def test_collective_page_is_current() -> None:
+    assert (ROOT / "docs" / "collective.md").read_text() == collective_page.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("kind", [Opcode, Fault])

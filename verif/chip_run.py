@@ -8,7 +8,7 @@ import pickle
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from verif.simulator import BUILD_ROOT, PROJECT_ROOT, Simulation, SimulationErro
 
 IntArray = NDArray[np.int64]
 
-#: Memories that an image fills, besides the banks.
+#: Memories that an image fills, besides the banks; of tests also what the residual begins with.
 _IMAGE_MEMORIES = ("multipliers", "rope", "row_scales", "program")
+_TEST_MEMORIES = ("residual",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +105,10 @@ def _source_digest(config: ChipletConfig) -> str:
     return digest.hexdigest()
 
 
-def image_paths(config: ChipletConfig) -> dict[str, str]:
+def image_paths(config: ChipletConfig, more: Iterable[str] = ()) -> dict[str, str]:
     """Return the file of each memory for ``+image``: its hierarchical name."""
     top = top_name(config)
-    paths = {name: f"{top}.core.{name}.memory.hex" for name in _IMAGE_MEMORIES}
+    paths = {name: f"{top}.core.{name}.memory.hex" for name in (*_IMAGE_MEMORIES, *more)}
     for row in range(config.rows):
         step, within = divmod(row, config.rows_per_step)
         paths[f"bank{row}"] = (
@@ -129,7 +130,8 @@ def write_image(
     if not target.exists():
         directory.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=directory))
-        paths = {name: rename(path) for name, path in image_paths(image.config).items()}
+        more = [name for name in _TEST_MEMORIES if name in image.contents]
+        paths = {name: rename(path) for name, path in image_paths(image.config, more).items()}
         image.write_hex(partial, paths)
         shapes = memory_shapes(image.config)
         for name, path in paths.items():

@@ -146,11 +146,10 @@ struct Network {
           hosts(columns * rows), cuts(columns * rows) {
         for (int i = 0; i < columns * rows; ++i) {
             auto context = std::make_unique<VerilatedContext>();
-            if (auto image = images.find(i); image != images.end()) {
-                const std::string argument = "+image=" + image->second;
-                const char* arguments[] = {"chips", argument.c_str()};
-                context->commandArgs(2, const_cast<char**>(arguments));
-            }
+            const auto image = images.find(i);
+            const std::string argument = image == images.end() ? "" : "+image=" + image->second;
+            const char* arguments[] = {"chips", argument.c_str()};
+            context->commandArgs(2, const_cast<char**>(arguments));
             auto chip = std::make_unique<Chip>(context.get(), "");
             // Plusargs are looked up in the thread's context, when the memories are filled.
             Verilated::threadContextp(context.get());

@@ -24,7 +24,8 @@ Chip = tuple[int, int]
 OKAY, SLVERR, DECERR = 0, 2, 3
 #: A small chiplet, so that many of them build and run quickly.
 CONFIG = CONFIGS["fpga_small"].replace(
-    name="chips", bank_words=2048, activation_words=512, result_beats=1024,
+    name="chips", bank_words=4096, activation_words=512, result_beats=1024, output_words=128,
+    program_words=1024,
     network=NetworkConfig(flit_bytes=16))
 #: Bursts stay within 4 KiB.
 _PAGE = 4096

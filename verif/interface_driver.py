@@ -1,4 +1,4 @@
-"""Drives a network interface cycle by cycle: a router, two hosts and a collective unit in Python."""
+"""Drives a network interface cycle by cycle: a router, two hosts and a collective transport in Python."""
 
 from collections import deque
 from collections.abc import Callable

@@ -110,6 +110,7 @@ class TorusChips:
                 "END_TOKEN": 1 << 31 if end_token is None else end_token,
                 "TEMPERATURE": temperature_register(temperature), "WATCHDOG_CYCLES": watchdog,
                 # Of the first chip every token and its end, of the others only what went wrong.
+                "IRQ_STATUS": 0b1111,
                 "IRQ_ENABLE": 0b0111 if chip == self.host.chip else 0b0010,
             }
             for name, value in settings.items():

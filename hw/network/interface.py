@@ -32,7 +32,7 @@ ERROR_BITS = 16
 
 
 class NetworkInterface(wiring.Component):
-    """Lets this chip's host reach other chips, their hosts this chip, and the collective unit both.
+    """Lets this chip's host reach other chips, their hosts this chip, and the collective transport both.
 
     Ports, towards the router: ``out_*``, ``in_*``: of its local port (hw/network/flit.py), seen from
     here. ``node_x``, ``node_y``: this chip. Of its host: ``far_request``, ``far_response``,

@@ -26,9 +26,9 @@ class PacketKind(enum.Enum, shape=4):
     WRITE_REPLY = 4
     #: answers anything that was not carried out; payload: an AccessError
     ERROR_REPLY = 5
-    #: the collective unit's vectors
+    #: beats between collective engines (docs/collective.md)
     COLLECTIVE_DATA = 8
-    #: the collective unit's room for vectors
+    #: room for more beats
     COLLECTIVE_CREDIT = 9
 
 

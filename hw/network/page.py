@@ -45,8 +45,7 @@ access. Counters of two registers are read whole only if no other host reads the
   a short queue, and behind that in the network.
 - `Sender`: a flit per cycle; COLLECTIVE before REPLY before REQUEST, but of eight flits the seventh is preferably a REPLY, and
   the eighth a REQUEST. Flits of different classes mix.
-- The ports of a collective unit, which sends and receives whole flits of class COLLECTIVE. As long as there is no such unit, what
-  comes for it is counted (COLLECTIVE_DROPPED).
+- Flits of class COLLECTIVE come from and go to the collective engine's [transport](collective.md).
 
 Replies and collective flits are taken in at once. Only requests may wait, and only for replies: so nothing waits in a ring
 (see [router](router.md)).
