@@ -53,9 +53,11 @@ tools: ## install OpenSTA, the osu018 cell library, Icarus Verilog and ABC from 
 	  { echo "error: as root: apt-get install $(DEBIAN_TOOLS)" >&2; exit 1; }; \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN_TOOLS) >/dev/null; }
 
-sim: $(VENV)/.installed ## build the default chiplet, load the shipped model, generate text, compare every bit
+sim: $(VENV)/.installed ## load the shipped model into the chiplet, or into several (TORUS=2x2), generate text, compare every bit
 	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$$PROMPT" \
-	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED)
+	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED) \
+	  $(if $(TORUS),--torus $(TORUS)) $(if $(TENSOR),--tensor-parallel $(TENSOR)) \
+	  $(if $(PIPELINE),--pipeline-parallel $(PIPELINE)) $(if $(NOISE),--bit-error-rate $(NOISE))
 
 test: $(VENV)/.installed-test ## run all tests but the slow ones
 	@$(PY) -m pytest -n auto --dist worksteal -m "not slow"

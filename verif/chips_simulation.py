@@ -42,10 +42,9 @@ def build_chips(config: ChipletConfig = CONFIG) -> Path:
     digest = hashlib.sha256(repr(config).encode())
     for path in (*sorted((PROJECT_ROOT / "hw").rglob("*.py")), Path(__file__), _PROGRAM):
         digest.update(path.read_bytes())
-    name = hashlib.sha256(repr(config).encode()).hexdigest()[:8]
-    directory = BUILD_ROOT / f"chips_{config.name}_{name}"
+    directory = _directory(config)
     directory.mkdir(parents=True, exist_ok=True)
-    program, stamp = directory / "objects" / "chips", directory / "stamp"
+    program, stamp = directory / "objects" / TOP, directory / "stamp"
     with (directory / "lock").open("w") as lock:  # another process may want the same one
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (program.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()):
@@ -53,6 +52,15 @@ def build_chips(config: ChipletConfig = CONFIG) -> Path:
             _build(config, directory)
             stamp.write_text(digest.hexdigest())
     return program
+
+
+def _directory(config: ChipletConfig) -> Path:
+    return BUILD_ROOT / f"{TOP}_{config.name}_{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"
+
+
+def is_built(config: ChipletConfig) -> bool:
+    """Return whether a chiplet was compiled before (if only an older version of it)."""
+    return (_directory(config) / "stamp").exists()
 
 
 def _build(config: ChipletConfig, directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from compiler.checkpoint import Checkpoint
 from compiler.compile import compile_model
 from compiler.quantize import quantize
+from compiler.torus import Layout
 from golden.sampler import temperature_register
 from hw.config import ChipletConfig, find_config
 from hw.host.serial_protocol import DEFAULT_BAUD
@@ -45,8 +46,24 @@ from tessera.report import (
 )
 from tessera.serial_target import connected, load, port_of, run_board
 from tessera.streaming import TextDecoder, TextView
+from tessera.torus import (
+    layout_of,
+    print_torus,
+    run_torus,
+    torus_images,
+    torus_simulator_exists,
+    with_network,
+)
 
 SEED_LIMIT = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Chips that share a model, and how dirty the wires between them are."""
+
+    layout: Layout
+    bit_error_rate: float
 
 
 class Engine(StrEnum):
@@ -87,16 +104,46 @@ def run(
         float | None,
         typer.Option(help="The board's clock, to reckon tokens per second.", show_default=False),
     ] = None,
+    torus: Annotated[
+        str | None,
+        typer.Option(
+            help="COLUMNSxROWS: several chiplets share the model, such as 2x2.", show_default=False
+        ),
+    ] = None,
+    tensor_parallel: Annotated[
+        int | None,
+        typer.Option(
+            help="Chips that share the tensors of a layer; without it all, or all of a stage.",
+            show_default=False,
+        ),
+    ] = None,
+    pipeline_parallel: Annotated[
+        int | None,
+        typer.Option(help="Stages, each with some of the layers; without it 1.", show_default=False),
+    ] = None,
+    bit_error_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Chance that a bit between two chiplets flips.")
+    ] = 0.0,
     json: JsonOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Generate text with a model: on the chiplet's RTL, on a board, or on a reference.
+    """Generate text with a model: on the chiplet's RTL, on several, on a board, or on a reference.
 
     The text appears as it is generated; then come the figures. It ends with code 1 if the chip
     and the golden model differ in any bit.
     """
     chiplet = find_config(config)
     engine = _engine_for(engine, target)
+    layout = None
+    if torus is not None:
+        if engine is not Engine.RTL:
+            raise ValueError(f"--torus runs the RTL, not --engine {engine.value}: leave one out")
+        layout = layout_of(torus, tensor_parallel, pipeline_parallel)
+        chiplet = with_network(chiplet)
+    elif tensor_parallel is not None or pipeline_parallel is not None or bit_error_rate:
+        raise ValueError(
+            "--tensor-parallel, --pipeline-parallel and --bit-error-rate need --torus COLUMNSxROWS"
+        )
     if clock_mhz is not None and not clock_mhz > 0:
         raise ValueError(f"--clock-mhz must be above 0, not {clock_mhz}")
     check_writable(json, "--json")
@@ -112,8 +159,11 @@ def run(
     with ExitStack() as stack:
         # Before the long work, so that a board that is not there is known at once.
         board = stack.enter_context(connected(target, baud, chiplet)) if target else None
-        result = _generate(engine, chiplet, checkpoint, request, prompt, decoder, board)
+        spread = None if layout is None else Spread(layout, bit_error_rate)
+        result = _generate(engine, chiplet, checkpoint, request, prompt, decoder, board, spread)
     _print_figures(engine, chiplet, request, result)
+    if layout is not None:
+        print_torus(result)
     if engine is Engine.BOARD:
         _print_board(request, result, clock_mhz)
     write_json(json, _figures(engine, chiplet, request, result, decoder.text))
@@ -144,6 +194,7 @@ def _generate(
     prompt: str,
     decoder: TextDecoder,
     board: Board | None,
+    spread: Spread | None,
 ) -> Result:
     """Run the engine and show the text."""
     shape = checkpoint.weights.shape
@@ -153,11 +204,15 @@ def _generate(
             quantized = quantize(checkpoint.weights)
     if engine in (Engine.RTL, Engine.BOARD):
         with step("compiling"):
-            image = compile_model(quantized, chiplet)
+            if spread is None:
+                images = [compile_model(quantized, chiplet)]
+            else:
+                images = torus_images(quantized, chiplet, spread.layout)
+        image = images[0]
         request.check_context(image.context, f"the model on configuration {chiplet.name}")
         if board is not None:
             load(board, image)
-        elif not simulator_exists(chiplet):
+        elif not (simulator_exists(chiplet) if spread is None else torus_simulator_exists(chiplet)):
             errors.print(f"building the simulator of {chiplet.name}, once: a minute or two ...")
     view = TextView()
     shown = 0
@@ -183,6 +238,10 @@ def _generate(
             result = run_golden(quantized, request, show)
         elif board is not None:
             result = run_board(board, image, quantized, request, show_checked)
+        elif spread is not None:
+            result = run_torus(
+                images, spread.layout, quantized, request, show_record, spread.bit_error_rate
+            )
         else:
             result = run_rtl(image, quantized, request, show_record)
         view.write(decoder.finish())
@@ -220,7 +279,8 @@ def _print_cycles(chiplet: ChipletConfig, request: Request, result: Result) -> N
         exact = result.predicted_cycles_per_token == cycles
         line("predicted cycles", "the same" if exact else f"off by {error:.2%} at most")
     if result.mac_utilization is not None:
-        busy = f"{result.mac_utilization:.1%} of the {chiplet.macs} MACs, prompt included"
+        macs = chiplet.macs * max(1, len(result.chips))
+        busy = f"{result.mac_utilization:.1%} of the {macs} MACs, prompt included"
         line("busy with useful work", busy)
     line("clipped values", f"{result.saturations:,}")
     if result.kcycles_per_second is not None:
