@@ -45,6 +45,28 @@ class Chunk:
     sends: bool
 
 
+def chunks_in_order(opcode: Opcode, f: Fields) -> Iterator[Chunk]:
+    """Yield the chunks of a row in their order: around the ring, or from the row's begin."""
+    chips, last = f["segments"], f["dst_segment_stride"]
+    on_ring = opcode in _RINGS
+    reduces = opcode == Opcode.ALL_REDUCE
+    steps = 2 * chips - 1 if reduces else chips
+    start = f["src_up"] if on_ring else 0
+    for k in range(steps):
+        yield Chunk(
+            start=start,
+            length=f["beats"] - last if start == last else f["src_segment_stride"],
+            receives=k > 0 if on_ring else opcode != Opcode.SEND,
+            adds=reduces and 0 < k < chips,
+            writes=k >= chips - 1 if reduces else opcode != Opcode.SEND,
+            sends=k < steps - 1 if on_ring else opcode != Opcode.RECEIVE,
+        )
+        if not on_ring:
+            start += f["src_segment_stride"]
+        else:
+            start = last if start == 0 else start - f["src_segment_stride"]
+
+
 class NetworkUnit:
     """Executes ALL_REDUCE, ALL_GATHER, SEND, RELAY, RECEIVE and CHOOSE on the memories."""
 
@@ -84,7 +106,7 @@ class NetworkUnit:
         for t in range(f["rows"]):
             base = f["src"] + t * (f["src_row_stride"] if f["rows"] > 1 else 0)
             largest = 0
-            for chunk in self._chunks(i.opcode, f):
+            for chunk in chunks_in_order(i.opcode, f):
                 beats = base + chunk.start + np.arange(chunk.length)
                 self.mem.check("residual", beats)
                 values = yield from self._chunk(i, ring, chunk, beats, accesses)
@@ -98,27 +120,6 @@ class NetworkUnit:
         accesses.reads.append(("residual port", port))
         accesses.writes.append(("residual write port", port))
         return accesses
-
-    def _chunks(self, opcode: Opcode, f: Fields) -> Iterator[Chunk]:
-        """Yield the chunks of a row in their order: around the ring, or from the row's begin."""
-        chips, last = f["segments"], f["dst_segment_stride"]
-        on_ring = opcode in _RINGS
-        reduces = opcode == Opcode.ALL_REDUCE
-        steps = 2 * chips - 1 if reduces else chips
-        start = f["src_up"] if on_ring else 0
-        for k in range(steps):
-            yield Chunk(
-                start=start,
-                length=f["beats"] - last if start == last else f["src_segment_stride"],
-                receives=k > 0 if on_ring else opcode != Opcode.SEND,
-                adds=reduces and 0 < k < chips,
-                writes=k >= chips - 1 if reduces else opcode != Opcode.SEND,
-                sends=k < steps - 1 if on_ring else opcode != Opcode.RECEIVE,
-            )
-            if not on_ring:
-                start += f["src_segment_stride"]
-            else:
-                start = last if start == 0 else start - f["src_segment_stride"]
 
     def _chunk(
         self, i: Instruction, ring: Ring, chunk: Chunk, beats: Beats, accesses: CommandAccesses

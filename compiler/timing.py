@@ -6,15 +6,17 @@ waits for, plus a constant. Times are clock cycles; `pop` is the cycle in which 
 command from its queue, `done` the cycle of the completion pulse.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from compiler.assembler import Instruction
 from compiler.image import ChipImage
+from compiler.network_timing import HOP_CYCLES, WAY_CYCLES, Passage, Timed, network_done
 from compiler.sequencer import Sequencer, Step
+from compiler.torus import Layout
 from hw.config import ChipletConfig
-from hw.control.isa import Condition, Destination, Opcode, Special
+from hw.control.isa import NETWORK_OPCODES, Condition, Destination, Opcode, Ring, Special
 from hw.control.queue import CommandQueue, wait_bits
 from hw.matmul.drain import Drain
 from hw.matmul.drain_counter import COMMANDS
@@ -42,6 +44,8 @@ STORE_CYCLES = 2
 WAVE_CYCLES = 1
 #: Of EMBED for each row: read the token, take it, find its column.
 TOKEN_CYCLES = 3
+#: Of EMBED_SHARE besides: find its place in the share, see whether it is there.
+SHARE_CYCLES = 2
 
 
 @dataclass
@@ -104,11 +108,12 @@ class _MatrixTimer:
             if step.instruction["destination"] == Destination.LOGITS.value:
                 beat_cycles = c.lanes // c.sampler_lanes
             finished = sums + Drain.FIRST_BEAT + (c.column_beats - 1) * beat_cycles
-        elif opcode == Opcode.EMBED:
+        elif opcode in (Opcode.EMBED, Opcode.EMBED_SHARE):
             start = max(pop + 1, self.done + 1) + 1  # alone in the drain
             drain = c.steps + c.row_beats + 1
             columns = (f["k_tiles"] - 1) * c.row_beats + 1
-            row = TOKEN_CYCLES + columns + drain
+            share = SHARE_CYCLES if opcode == Opcode.EMBED_SHARE else 0
+            row = TOKEN_CYCLES + share + columns + drain
             self.free = start + f["rows"] * row - 1
             self.last_wave = self.free - drain + WAVE_CYCLES
             waves = f["rows"] * f["k_tiles"]
@@ -162,7 +167,7 @@ class _Run:
         """Return when all of these events were signalled, and by what the last one was."""
         return max((self.events.get(name, (0, "")) for name in names if name), default=(0, ""))
 
-    def command(self, step: Step) -> None:
+    def command(self, step: Step) -> Generator[Timed, Passage | None, None]:
         """Time a command."""
         i = step.instruction
         assert step.unit is not None
@@ -193,9 +198,16 @@ class _Run:
                                     + Sampler.latency(self.c) + 1)
         else:
             pop = max(ready, self.vector_free)
-            done_after, next_after = self._vector_cost(step)
-            done = pop + done_after
-            self.vector_free = pop + next_after
+            if i.opcode in NETWORK_OPCODES:
+                assert step.fields is not None
+                if i.opcode == Opcode.CHOOSE:
+                    pop = max(pop, self.token_ready)
+                done = yield from network_done(self.c, i, step.fields, pop)
+                self.vector_free = done + 1
+            else:
+                done_after, next_after = self._vector_cost(step)
+                done = pop + done_after
+                self.vector_free = pop + next_after
         self.pops[step.unit].append(pop)
         self.dones[step.unit].append(done)
         if i["signal"]:
@@ -210,12 +222,12 @@ class _Run:
             self.costs[key] = (vector_cycles(self.c, *key), next_command_cycles(self.c, *key))
         return self.costs[key]
 
-    def execute(self, step: Step) -> bool:
+    def execute(self, step: Step) -> Generator[Timed, Passage | None, bool]:
         """Time an instruction; return whether a token was emitted."""
         i = step.instruction
         self.prediction.instructions += 1
         if step.unit is not None:
-            self.command(step)
+            yield from self.command(step)
         elif i.opcode == Opcode.SYNC:
             self.now = max(self.now, self.event((i["wait_a"], i["wait_b"]))[0] + EVENT_CYCLES)
         elif i.opcode in (Opcode.EMIT, Opcode.DRAW) or (
@@ -247,6 +259,63 @@ def _phases(image: ChipImage) -> list[str]:
 
 def predict(image: ChipImage, *, prompt_tokens: int, tokens: int, start: int = 0) -> Prediction:
     """Predict a run that processes a prompt and generates tokens (none ends it early)."""
+    try:
+        next(_predicting(image, prompt_tokens, tokens, start))
+    except StopIteration as stop:
+        prediction: Prediction = stop.value
+        return prediction
+    raise ValueError("a chip's share of a model must be predicted with those of all chips")
+
+
+def predict_torus(
+    images: Sequence[ChipImage], layout: Layout, *, prompt_tokens: int, tokens: int
+) -> list[Prediction]:
+    """Predict a run on several chips that start at the same time; images as `layout` has the chips."""
+    chips, rings = layout.chips, layout.rings()
+    number = {chip: i for i, chip in enumerate(chips)}
+    programs = [_predicting(image, prompt_tokens, tokens, 0) for image in images]
+    waiting: dict[tuple[int, Ring], deque[Passage]] = defaultdict(deque)
+    found: dict[int, Prediction] = {}
+    wants: dict[int, Ring | None] = dict.fromkeys(range(len(programs)))
+
+    def go_on(chip: int, came: Passage | None) -> None:
+        """Follow a program until it needs a packet that is not there, or ends."""
+        try:
+            timed = next(programs[chip]) if came is None else programs[chip].send(came)
+            while True:
+                wants[chip] = None
+                if timed.packet is None:
+                    queue = waiting[chip, timed.ring]
+                    if not queue:
+                        wants[chip] = timed.ring
+                        return
+                    timed = programs[chip].send(queue.popleft())
+                    continue
+                after = rings[timed.ring][chips[chip]]
+                hops = sum(abs(a - b) for a, b in zip(chips[chip], after, strict=True))
+                way = WAY_CYCLES + HOP_CYCLES * hops
+                waiting[number[after], timed.ring].append(
+                    Passage(timed.packet.first + way, timed.packet.last + way)
+                )
+                timed = next(programs[chip])
+        except StopIteration as stop:
+            found[chip] = stop.value
+
+    for chip in range(len(programs)):
+        go_on(chip, None)
+    while len(found) < len(programs):
+        able = [(chip, ring) for chip, ring in wants.items()
+                if chip not in found and ring is not None and waiting[chip, ring]]  # fmt: skip
+        if not able:
+            raise ValueError("programs of a torus must exchange what each of them waits for")
+        for chip, ring in able:
+            go_on(chip, waiting[chip, ring].popleft())
+    return [found[chip] for chip in range(len(programs))]
+
+
+def _predicting(
+    image: ChipImage, prompt_tokens: int, tokens: int, start: int
+) -> Generator[Timed, Passage | None, Prediction]:
     specials = {
         Special.PROMPT_LENGTH: prompt_tokens, Special.TOKEN_LIMIT: tokens,
         Special.START_POSITION: start, Special.SAMPLED_TOKEN: 0,
@@ -258,7 +327,8 @@ def predict(image: ChipImage, *, prompt_tokens: int, tokens: int, start: int = 0
     run = _Run(image)
     last = 0
     while not sequencer.halted:
-        if run.execute(sequencer.step()):
+        emitted = yield from run.execute(sequencer.step())
+        if emitted:
             counted = run.now + EMIT_CYCLES
             run.prediction.cycles_per_token.append(counted - last)
             last = counted

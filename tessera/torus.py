@@ -8,6 +8,7 @@ from rich.table import Table
 from compiler.compile import compile_shares
 from compiler.image import ChipImage
 from compiler.split import SplitError, check_split
+from compiler.timing import predict_torus
 from compiler.torus import Layout, parse_torus
 from compiler.workload import generation_macs
 from golden.quantized import QuantizedLlama
@@ -74,6 +75,7 @@ def run_torus(
         saturations=sum(chip.counters["saturations"] for chip in run.chips),
         first_difference=run.first_difference, cycles_per_token=run.cycles_per_token,
         kcycles_per_second=run.simulated_cycles / run.seconds / 1000 if run.seconds else None,
+        predicted_cycles_per_token=_predicted(images, layout, request, len(run.tokens)),
         total_cycles=first.counters["cycles"], counters=first.counters,
         chips=[{"chip": list(chip.chip), "counters": chip.counters, "links": chip.links}
                for chip in run.chips],
@@ -82,6 +84,16 @@ def run_torus(
     share = utilization(sum(macs), config, sum(run.cycles_per_token))
     result.mac_utilization = None if share is None else share / len(images)
     return result
+
+
+def _predicted(
+    images: Sequence[ChipImage], layout: Layout, request: Request, tokens: int
+) -> list[int]:
+    """Return the timing model's cycles of each token, as the first chip counts them."""
+    if not tokens:
+        return []
+    found = predict_torus(images, layout, prompt_tokens=len(request.prompt), tokens=tokens)
+    return [int(each) for each in found[0].cycles_per_token]
 
 
 def print_torus(result: Result) -> None:

@@ -10,6 +10,7 @@ from compiler.compile import compile_shares
 from compiler.image import ChipImage
 from compiler.quantize import quantize
 from compiler.split import SplitError
+from compiler.timing import predict_torus
 from compiler.torus import Layout, parse_torus, round_trip
 from golden.model import LlamaShape, random_weights
 from golden.quantized import QuantizedLlama
@@ -53,6 +54,12 @@ def test_bits_of_one_chip(columns: int, rows: int, tensor: int, pipeline: int, n
     run = _run("untied", layout, noise)
     assert run.first_difference is None
     assert len(run.tokens) == 4
+    images = _images("untied", tensor, pipeline)
+    predicted = predict_torus(images, layout, prompt_tokens=len(PROMPT), tokens=4)
+    # The first token's chips do not start at the same time.
+    limits = [0.1] * 4 if noise else [0.01, *[0.002] * 3]
+    for limit, want, got in zip(limits, predicted[0].cycles_per_token, run.cycles_per_token, strict=True):
+        assert abs(got - want) <= limit * got, f"predicted {want}, got {got}"
     for report in run.chips:
         errors = sum(link["errors"] for link in report.links.values())
         assert bool(errors) == bool(noise and columns > 1), f"chip {report.chip}: {errors} errors"

@@ -119,7 +119,8 @@ class TorusChips:
             begin = Access(address=OFFSETS["CONTROL"], data=(REGISTERS["CONTROL"].pack(START=1),))
             self.simulation.access([(chip, begin) for chip in self.images])
             return
-        for chip in self.images:
+        # The host's own chip, whose cycles it reads, comes last: it waits for none.
+        for chip in sorted(self.images, key=lambda chip: chip == self.host.chip):
             self.host.select(chip)
             self.host.write("CONTROL", START=1, far=True)
 

@@ -47,6 +47,17 @@ def _stage_layout(bits: int) -> data.StructLayout:
     })
 
 
+def first_beat_cycles() -> int:
+    """Cycles from a command to the earliest issue of its first beat."""
+    return 3
+
+
+def last_cycles(config: ChipletConfig, *, has_maximum: bool) -> int:
+    """Cycles from the issue of a command's last beat to ``done``."""
+    late = max(0, RowStatistic.latency(config) - DONE_AHEAD - 2) if has_maximum else 0
+    return 5 + late
+
+
 class CollectiveEngine(wiring.Component):
     """Runs ALL_REDUCE, ALL_GATHER, SEND, RELAY, RECEIVE and CHOOSE (docs/collective.md).
 
