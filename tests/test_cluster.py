@@ -11,6 +11,7 @@ from compiler.memories import Memories
 from compiler.quantize import quantize
 from compiler.share import check_chunks, chunk_beats, chunks_of_row
 from compiler.split import SplitError
+from golden.collective import all_gather, all_reduce
 from golden.llama import GoldenLlama
 from golden.model import LlamaShape, random_weights
 from golden.sampler import Sampler, temperature_register
@@ -151,11 +152,11 @@ def _rows(machine: Machine, beats: int) -> np.ndarray:
 def test_all_reduce(chips: int, beats: int, reduction: str) -> None:
     machines = _reduce(chips, beats, f"ALL_REDUCE statistic=MAGNITUDE, ring=TORUS, reduction={reduction}")
     before = np.stack([_rows(machine, beats) for machine in machines])
-    want = before.sum(0).astype(np.int32) if reduction == "SUM" else before.max(0)
+    want = all_reduce(before, maximum=reduction == "MAXIMUM")
     Cluster(machines, rings(chips, 1)).run([1], 1)
     for machine in machines:
         assert np.array_equal(_rows(machine, beats), want)
-        maxima = np.minimum(np.abs(want.astype(np.int64)).max((1, 2)), 2**31 - 1)
+        maxima = np.minimum(np.abs(want).max((1, 2)), 2**31 - 1)
         assert machine.memories.row_maxima[5:7].tolist() == maxima.tolist()
 
 
@@ -166,7 +167,7 @@ def test_all_gather(chips: int) -> None:
     length, last = chunk_beats(beats, chips)
     before = [_rows(machine, beats) for machine in machines]
     bounds = [*range(0, last + 1, length), beats]
-    want = np.concatenate([before[i][:, bounds[i]:bounds[i + 1]] for i in range(chips)], 1)
+    want = all_gather(before, bounds)
     Cluster(machines, rings(chips, 1)).run([1], 1)
     for machine in machines:
         assert np.array_equal(_rows(machine, beats), want)

@@ -11,12 +11,13 @@ from compiler.cluster import Cluster
 from compiler.image import ChipImage
 from compiler.share import chunk_beats
 from compiler.torus import Chip, Layout
+from golden.collective import all_reduce
 from golden.router import EAST
 from hw.collective.limits import MAX_CHUNK
-from hw.config import ChipletConfig
 from hw.control.isa import Fault, Ring
 from hw.host.memory_map import memory_map
 from verif.chips_simulation import CONFIG, Access, ChipsSimulation
+from verif.collective_bench import command, cycles_of_reduce, program_image, reduce_text
 from verif.torus_run import TRAINING_CYCLES, TorusChips, open_torus
 
 pytestmark = pytest.mark.sim
@@ -25,31 +26,8 @@ LIMIT, WATCHDOG = 200_000, 20_000
 REGIONS = memory_map(CONFIG).regions
 
 
-def image(text: str, residual: np.ndarray | None = None, config: ChipletConfig = CONFIG) -> ChipImage:
-    """Return an image with a program and, for the simulated machine, a residual."""
-    words = np.zeros(config.program_words, np.uint64)
-    found = assemble(text)
-    words[:len(found)] = found
-    shapes = {"banks": (config.bank_words, config.rows, config.columns),
-              "multipliers": (config.multiplier_beats, config.lanes),
-              "rope": (config.rope_beats, config.lanes), "row_scales": (config.row_slots,)}
-    types = {"banks": np.int8, "rope": np.int16}
-    contents = {name: np.zeros(shape, types.get(name, np.uint16)) for name, shape in shapes.items()}
-    contents["program"] = words
-    if residual is not None:
-        contents["residual"] = residual.astype(np.int32)
-    return ChipImage(config=config, contents=contents, registers={"epsilon": 1},
-                     program_length=len(found), context=config.context, vocab=16, max_block=1, logits=0)
-
-
-def command(opcode: str, *, rows: int, chips: int, beats: int, src: int, stride: int, length: int,
-            own: int, last: int, maximum: int, options: str) -> str:
-    """Return the text of a network command with its descriptors."""
-    values = {"rows": rows, "segments": chips, "beats": beats, "src": src, "src_row_stride": stride,
-              "src_segment_stride": length, "src_up": own, "dst_segment_stride": last,
-              "maximum": maximum}
-    return "".join(f"SET v.{name}, r0, r0, {value}\n" for name, value in values.items()) + (
-        f"{opcode} {options}\n")
+def image(text: str, residual: np.ndarray | None = None) -> ChipImage:
+    return program_image(CONFIG, text, residual)
 
 
 def random_programs(layout: Layout, rng: random.Random, commands: int) -> list[str]:
@@ -147,32 +125,10 @@ def _written(text: str) -> set[int]:
     return slots
 
 
-def reduce_text(rank: int, chips: int, rows: int, beats: int, options: str = "") -> str:
-    """Return a program that waits a little, and adds up rows."""
-    length, last = chunk_beats(beats, chips)
-    return "SET r1, r0, r0, 40\nLOOP r1, end\nend:\nEND\n" + command(
-        "ALL_REDUCE", rows=rows, chips=chips, beats=beats, src=0, stride=beats, length=length,
-        own=rank * length, last=last, maximum=0,
-        options=f"ring=TORUS, statistic=MAGNITUDE{options}") + "HALT ALWAYS"
-
-
-def cycles_of_reduce(chips: int, rows: int, beats: int, config: ChipletConfig = CONFIG) -> int:
-    """Measure ALL_REDUCE on chips that start it in the same cycle."""
-    layout = Layout(columns=2, rows=chips // 2, tensor=chips, pipeline=1)
-    images = [image(reduce_text(rank, chips, rows, beats), config=config) for rank in range(chips)]
-    with open_torus(config, layout, images) as simulation:
-        simulation.run(TRAINING_CYCLES)
-        torus = TorusChips(simulation, layout, images)
-        torus.start([1], 1, at_once=True)
-        torus.finish()
-        assert torus.faults() == {}
-        return max(report.counters["collective_working"] for report in torus.report())
-
-
 @pytest.mark.parametrize(("chips", "rows", "beats", "limit"), [(2, 1, 36, 65), (4, 1, 36, 110),
                                                               (4, 2, 128, 470)])
 def test_cycles(chips: int, rows: int, beats: int, limit: int) -> None:
-    assert cycles_of_reduce(chips, rows, beats) <= limit
+    assert cycles_of_reduce(CONFIG, chips, rows, beats) <= limit
 
 
 # What goes wrong
@@ -180,7 +136,7 @@ def test_cycles(chips: int, rows: int, beats: int, limit: int) -> None:
 def check_sum(torus: TorusChips, beats: int) -> None:
     """Run reduce_text's program; every chip must have the sum of what all had."""
     chips = torus.layout.chips
-    want = np.sum([residual_of(torus.simulation, chip)[:beats] for chip in chips], 0, dtype=np.int32)
+    want = all_reduce([residual_of(torus.simulation, chip)[:beats] for chip in chips])
     assert np.any(want), "the chips must have numbers to add"
     torus.start([1], 1, watchdog=3000)
     torus.finish(20_000)

@@ -56,15 +56,25 @@ def test_bits_of_one_chip(columns: int, rows: int, tensor: int, pipeline: int, n
     assert len(run.tokens) == 4
     images = _images("untied", tensor, pipeline)
     predicted = predict_torus(images, layout, prompt_tokens=len(PROMPT), tokens=4)
-    # The first token's chips do not start at the same time.
-    limits = [0.1] * 4 if noise else [0.01, *[0.002] * 3]
-    for limit, want, got in zip(limits, predicted[0].cycles_per_token, run.cycles_per_token, strict=True):
-        assert abs(got - want) <= limit * got, f"predicted {want}, got {got}"
+    # Chips that did not start together are ahead of each other in turn; in sum they are not.
+    want, got = sum(predicted[0].cycles_per_token), sum(run.cycles_per_token)
+    assert abs(got - want) <= (0.1 if noise else 0.005) * want, f"predicted {want}, got {got}"
     for report in run.chips:
         errors = sum(link["errors"] for link in report.links.values())
         assert bool(errors) == bool(noise and columns > 1), f"chip {report.chip}: {errors} errors"
         assert all(link["downs"] == 0 for link in report.links.values())
         assert bool(report.counters["collective_working"]) == (columns > 1)
+
+
+@pytest.mark.sim
+def test_predicted_cycles_of_chips_that_start_together() -> None:
+    layout, images = Layout(columns=2, rows=2, tensor=4, pipeline=1), _images("untied", 4, 1)
+    predicted = predict_torus(images, layout, prompt_tokens=len(PROMPT), tokens=5)
+    with open_torus(CONFIG, layout, images) as simulation:
+        simulation.run(TRAINING_CYCLES)
+        run = generate(TorusChips(simulation, layout, images), _model("untied"), PROMPT, 5, at_once=True)
+    assert run.first_difference is None
+    assert run.cycles_per_token == predicted[0].cycles_per_token
 
 
 @pytest.mark.sim

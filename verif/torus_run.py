@@ -199,6 +199,7 @@ def generate(
     chips: TorusChips, quantized: QuantizedLlama, prompt: Sequence[int], count: int, *,
     temperature: float = 0.0, seed: int = 1, end_token: int | None = None,
     on_token: Callable[[TokenRecord], None] | None = None, watchdog: int = WATCHDOG_CYCLES,
+    at_once: bool = False,
 ) -> TorusRun:
     """Generate ``count`` tokens; every logit is compared with golden's.
 
@@ -208,7 +209,7 @@ def generate(
     golden, sampler = GoldenLlama(quantized), Sampler(temperature_register(temperature), seed)
     before = chips.report()
     chips.start(prompt, count, temperature=temperature, seed=seed, end_token=end_token,
-                watchdog=watchdog)
+                watchdog=watchdog, at_once=at_once)
     began = simulation.cycle
     block, cycles_before, simulating = list(prompt), 0, 0.0
     host.select(None)
