@@ -16,6 +16,7 @@ from hw.config import ChipletConfig
 from tessera.commands.verilog import emit_chiplet
 from tessera.engines import Result
 from tessera.products import matmul_benchmark
+from tessera.torus_benchmarks import torus_benchmarks
 from tessera.workbench import BASE, Benchmark, Figure, Row, Workbench
 
 #: Predicted cycles may be off by this.
@@ -154,4 +155,5 @@ BENCHMARKS: Sequence[Benchmark] = (
     Benchmark(
         name="verilog_size", measure=_verilog_size, what="logic of base without memory contents",
     ),
+    *torus_benchmarks(SHAPE_15M, BASE_15M, _decode_15m),
 )  # fmt: skip
