@@ -69,11 +69,11 @@ mutate: $(VENV)/.installed-test ## plant errors in the hardware, one at a time; 
 	@$(PY) -m verif.mutation $(MUTANT)
 
 verilog: $(VENV)/.installed ## write the Verilog of CONFIG to build/verilog/CONFIG
-	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG)
+	@$(VENV)/bin/tessera verilog --config $(CONFIG) --out build/verilog/$(CONFIG) $(if $(NETWORK),--network)
 
-asic: $(VENV)/.installed-flows ## netlist, timing and area of CONFIG in a cell library (LIBERTY=FILE, PERIOD=ns)
+asic: $(VENV)/.installed-flows ## netlist, timing and area of CONFIG in a cell library (LIBERTY=FILE, PERIOD=ns, NETWORK=1)
 	@$(VENV)/bin/tessera asic --config $(CONFIG) --out build/asic/$(CONFIG) \
-	  $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PERIOD),--period $(PERIOD))
+	  $(if $(NETWORK),--network) $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PERIOD),--period $(PERIOD))
 
 fpga: CONFIG = fpga
 fpga: MODEL = $(if $(filter fpga,$(CONFIG)),models/shakespeare-217k)

@@ -177,6 +177,12 @@ class ChipletConfig:
         """Return a copy with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
+    def with_network(self) -> "ChipletConfig":
+        """Return a copy with links to neighbours, unless there are some already."""
+        if self.network is not None:
+            return self
+        return self.replace(network=NetworkConfig(flit_bytes=4 * self.lanes))
+
     def as_dict(self) -> dict[str, object]:
         """Return the fields as JSON-ready values."""
         return dataclasses.asdict(self)

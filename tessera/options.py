@@ -28,6 +28,9 @@ TokenizerOption = Annotated[
 ConfigOption = Annotated[
     str, typer.Option("--config", "-c", help=f"Chiplet configuration: {', '.join(CONFIGS)}.")
 ]
+NetworkOption = Annotated[
+    bool, typer.Option("--network", help="With router, links and collective engine.")
+]
 JsonOption = Annotated[
     Path | None,
     typer.Option("--json", help="File to write the figures to.", show_default=False),

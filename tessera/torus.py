@@ -13,7 +13,6 @@ from compiler.torus import Layout, parse_torus
 from compiler.workload import generation_macs
 from golden.quantized import QuantizedLlama
 from hw.config import ChipletConfig
-from hw.network.config import NetworkConfig
 from tessera.engines import Request, Result, utilization
 from tessera.report import output
 
@@ -29,13 +28,6 @@ def layout_of(torus: str, tensor: int | None, pipeline: int | None) -> Layout:
         tensor = chips if pipeline is None else chips // pipeline
     return Layout(columns=columns, rows=rows, tensor=tensor,
                   pipeline=chips // tensor if pipeline is None else pipeline)  # fmt: skip
-
-
-def with_network(config: ChipletConfig) -> ChipletConfig:
-    """Return a configuration whose chips have links to their neighbours."""
-    if config.network is not None:
-        return config
-    return config.replace(network=NetworkConfig(flit_bytes=4 * config.lanes))
 
 
 def torus_images(

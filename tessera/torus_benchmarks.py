@@ -20,7 +20,7 @@ from hw.config import ChipletConfig
 from hw.host.registers import OTHER_CHIP
 from hw.network.config import NetworkConfig
 from tessera.engines import Request, Result
-from tessera.torus import run_torus, torus_images, with_network
+from tessera.torus import run_torus, torus_images
 from tessera.workbench import BASE, Benchmark, Figure, NotRunError, Row, Workbench
 from verif.chips_simulation import Access, ChipsSimulation, build_chips
 from verif.collective_bench import cycles_of_reduce
@@ -31,7 +31,7 @@ from verif.simulator import build
 from verif.torus_run import TRAINING_CYCLES, TorusChips, generate, open_torus
 
 #: Base chiplets with links to their neighbours.
-TORUS = with_network(BASE)
+TORUS = BASE.with_network()
 BIT_ERROR_RATE = 1e-4
 #: Cycles from the head of a flit into a link's router to the head out of the next one's link.
 HOP_CYCLES = 7
@@ -92,7 +92,7 @@ def _decode_on_chips(
         quantized = quantize(random_weights(shape, 1))
         prompt = [int(t) for t in np.random.default_rng(1).integers(1, shape.vocab, 64)]
         layout = Layout(columns=2, rows=chips // 2, tensor=chips, pipeline=1)
-        images = torus_images(quantized, with_network(config), layout)
+        images = torus_images(quantized, config.with_network(), layout)
         result = _run(bench, f"decode_15m on {chips} chips", quantized, images, layout, prompt, 2)
         cycles = result.cycles_per_token[1]
         gain = alone(bench).cycles / cycles

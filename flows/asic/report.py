@@ -20,7 +20,9 @@ BASIS = (
 )
 #: The configuration for which the areas have limits: a small array leaves the rest in the majority.
 LIMITED_CONFIG = "base"
-MOST_ARRAY_OVER_BARE, MOST_LOGIC_OVER_ARRAY = 1.25, 2.0
+MOST_ARRAY_OVER_BARE, MOST_LOGIC_OVER_ARRAY, MOST_NETWORK_OVER_ARRAY = 1.25, 2.0, 0.6
+#: Modules that make the network between chips, and how many of each.
+NETWORK = {"tessera_router": 1, "tessera_link": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +162,26 @@ class AsicReport:
                                 value=len(timing.too_long), limit="0",
                                 passed=not timing.too_long))
         limited = self.design.config.name == LIMITED_CONFIG
-        for name, ratio, most in (
-            ("array over R*C bare processing elements", self.array_over_bare, MOST_ARRAY_OVER_BARE),
-            ("logic of the whole over the array", self.logic_over_array, MOST_LOGIC_OVER_ARRAY),
+        alone = self.design.config.network is None
+        for name, ratio, most, holds in (
+            ("array over R*C bare processing elements", self.array_over_bare, MOST_ARRAY_OVER_BARE,
+             limited),
+            ("logic of the whole over the array", self.logic_over_array, MOST_LOGIC_OVER_ARRAY,
+             limited and alone),
+            ("router and four links over the array", self.network_over_array,
+             MOST_NETWORK_OVER_ARRAY, limited),
         ):
             if ratio is not None:
                 limits.append(Limit(name=name, value=round(ratio, 3), limit=f"<= {most:g}",
-                                    passed=ratio <= most if limited else None))
+                                    passed=ratio <= most if holds else None))
         return limits
+
+    @property
+    def network_over_array(self) -> float | None:
+        """Area of router and links over the array's."""
+        if self.array_area is None or not all(name in self.below for name in NETWORK):
+            return None
+        return sum(n * self.below[name] for name, n in NETWORK.items()) / self.array_area
 
     @property
     def array_over_bare(self) -> float | None:
@@ -203,6 +217,7 @@ class AsicReport:
             },
             "array_area_um2": self.array_area, "bare_pe_area_um2": self.bare_pe_area,
             "array_over_bare": self.array_over_bare, "logic_over_array": self.logic_over_array,
+            "network_over_array": self.network_over_array,
             "multiplier_path": describe(timing.multiplier) if timing.multiplier else None,
             "no_path_longer_than_multiplier": not timing.too_long if timing.multiplier else None,
             "worst_paths": [describe(path) for path in timing.worst],

@@ -19,6 +19,7 @@ from hw.network.packet import PacketKind, header_layout
 from hw.network.sender import content_layout
 
 RINGS = len(Ring)
+RING_INDEX_BITS = Ring.as_shape().width
 #: Beats taken from a ring from which on their credit goes before the engine's next packet.
 URGENT_BEATS = RING_BEATS // 2
 
@@ -34,7 +35,7 @@ class CollectiveSender(wiring.Component):
     A packet waits until the next chip has room for all of its beats. Its flits follow as the
     engine has them: a packet is open until its last beat came. An abandoned packet is ended by one
     flit. Credits go between packets: at once if none waits, else from URGENT_BEATS on.
-    Latency: none, of headers and of beats. Throughput: a flit per cycle. ``beat.ready`` is a register.
+    Latency: 1 cycle of a header, none of beats. Throughput: a flit per cycle. ``beat.ready`` is a register.
     """
 
     packet: stream.Interface
@@ -57,41 +58,24 @@ class CollectiveSender(wiring.Component):
         m = Module()
         beat, beat_valid, leaves = self._waiting(m)
         packet, drop = self.packet.payload, self.abandon
-        credits, owed = ([Signal(RING_BITS, name=f"{what}_{ring.name.lower()}", init=init)
-                          for ring in Ring] for what, init in (("room", RING_BEATS), ("owed", 0)))
-        opens, pays = Signal(), Signal()
-        owes, urgent = Signal(RINGS), Signal(RINGS)
-        m.d.comb += [owes.eq(Cat(count != 0 for count in owed)),
-                     urgent.eq(Cat(count >= URGENT_BEATS for count in owed))]
-        debtor = Signal(Ring)
-        wanted = Signal(RINGS)
-        m.d.comb += wanted.eq(Mux(urgent.any(), urgent, owes))
-        for number in reversed(range(RINGS)):
-            with m.If(wanted[number]):
-                m.d.comb += debtor.eq(Ring(number))
-        for number, (room, count) in enumerate(zip(credits, owed, strict=True)):
-            gained = Mux(self.credit_valid & (self.credit_ring.as_value() == number),
-                         self.credit_beats, 0)
-            spent = Mux(opens & (packet.ring.as_value() == number), packet.beats, 0)
-            taken = self.take & (self.take_ring.as_value() == number)
-            paid = pays & (debtor.as_value() == number)
-            m.d.sync += [room.eq(room + gained - spent), count.eq(Mux(paid, 0, count) + taken)]
-            with m.If(self.clear):
-                m.d.sync += [room.eq(RING_BEATS), count.eq(0)]
-
-        header = Signal(header_layout())
-        extent = Signal(extent_layout())
-        target = Signal(next_layout())
-        paying, able = Signal(), Signal()
         ring = packet.ring.as_value()
+        opens, pays = Signal(), Signal()
+        room = self._room(m, opens)
+        offer = self._offer(m, pays)
+        # Room only grows while a packet waits, so what is enough stays so.
+        able, enough, paying = Signal(), Signal(), Signal()
+        judged = Signal()
+        m.d.sync += [judged.eq(self.packet.valid & ~opens),
+                     enough.eq(self.packet.valid & (Array(room)[ring] >= packet.beats) & ~opens)]
+        header, extent = Signal(header_layout()), Signal(extent_layout())
+        target = Signal(next_layout())
         m.d.comb += [
-            able.eq(self.packet.valid & (Array(credits)[ring] >= packet.beats) & ~drop),
-            self.packet.ready.eq(opens),
-            paying.eq(urgent.any() | (owes.any() & ~able)),
-            target.eq(Mux(paying, self.source[debtor.as_value()].as_value(),
-                          self.next[ring].as_value())),
-            extent.beats.eq(Mux(paying, Array(owed)[debtor.as_value()], packet.beats)),
-            extent.ring.as_value().eq(Mux(paying, debtor.as_value(), ring)),
+            able.eq(enough & ~drop), self.packet.ready.eq(opens),
+            # A packet that has just come may be able to go in the next cycle.
+            paying.eq(offer.valid & (offer.urgent | (~able & ~(self.packet.valid & ~judged)))),
+            target.eq(Mux(paying, offer.target.as_value(), self.next[ring].as_value())),
+            extent.beats.eq(Mux(paying, offer.beats, packet.beats)),
+            extent.ring.as_value().eq(Mux(paying, offer.ring, ring)),
             header.destination_x.eq(target.x), header.destination_y.eq(target.y),
             header.source_x.eq(self.node.x), header.source_y.eq(self.node.y),
             header.kind.eq(Mux(paying, PacketKind.COLLECTIVE_CREDIT.value,
@@ -125,6 +109,51 @@ class CollectiveSender(wiring.Component):
                 with m.If(sent):
                     m.next = "Between packets"
         return m
+
+    def _room(self, m: Module, opens: Signal) -> list[Signal]:
+        """Count what the next chips of the rings have room for; a packet takes it two cycles later."""
+        room = [Signal(RING_BITS, name=f"room_{ring.name.lower()}", init=RING_BEATS) for ring in Ring]
+        opened = Signal()
+        spent, of = Signal(LENGTH_BITS, reset_less=True), Signal(Ring, reset_less=True)
+        m.d.sync += [opened.eq(opens), spent.eq(self.packet.payload.beats),
+                     of.eq(self.packet.payload.ring)]
+        for number, count in enumerate(room):
+            gained = Mux(self.credit_valid & (self.credit_ring.as_value() == number),
+                         self.credit_beats, 0)
+            lost = Mux(opened & (of.as_value() == number), spent, 0)
+            m.d.sync += count.eq(count + gained - lost)
+            with m.If(self.clear):
+                m.d.sync += count.eq(RING_BEATS)
+        return room
+
+    def _offer(self, m: Module, pays: Signal) -> data.View:
+        """Return the credit that goes back next, in registers."""
+        owed = [Signal(RING_BITS, name=f"owed_{ring.name.lower()}") for ring in Ring]
+        offer = Signal(data.StructLayout({
+            "valid": 1, "urgent": 1, "ring": RING_INDEX_BITS, "beats": RING_BITS,
+            "target": next_layout()}))
+        paid, amount = Signal(), Signal(RING_BITS, reset_less=True)
+        of = Signal(RING_INDEX_BITS, reset_less=True)
+        m.d.sync += [paid.eq(pays), amount.eq(offer.beats), of.eq(offer.ring)]
+        for number, count in enumerate(owed):
+            taken = self.take & (self.take_ring.as_value() == number)
+            m.d.sync += count.eq(count + taken - Mux(paid & (of == number), amount, 0))
+            with m.If(self.clear):
+                m.d.sync += count.eq(0)
+        owes, urgent = Signal(RINGS), Signal(RINGS)
+        m.d.comb += [owes.eq(Cat(count != 0 for count in owed)),
+                     urgent.eq(Cat(count >= URGENT_BEATS for count in owed))]
+        wanted, debtor = Mux(urgent.any(), urgent, owes), Signal(RING_INDEX_BITS)
+        for number in reversed(range(RINGS)):
+            with m.If(wanted[number]):
+                m.d.comb += debtor.eq(number)
+        m.d.sync += [
+            # What was just paid still counts for a cycle.
+            offer.valid.eq(owes.any() & ~pays & ~paid & ~self.clear), offer.urgent.eq(urgent.any()),
+            offer.ring.eq(debtor), offer.beats.eq(Array(owed)[debtor]),
+            offer.target.eq(self.source[debtor].as_value()),
+        ]
+        return offer
 
     def _waiting(self, m: Module) -> tuple[Value, Signal, Signal]:
         """Keep up to two beats, so that ``ready`` is a register; return the first, and whether it is."""

@@ -77,7 +77,8 @@ class ChipNetwork(wiring.Component):
         config = self.config
         interface = NetworkInterface(config, NETWORK_REGISTERS["DOORBELL"].offset)
         m.submodules.interface = interface
-        m.submodules.router = router = Router(config)
+        router = Router(config)
+        instantiate(m, "router", "tessera_router", router, platform)
         m.d.comb += [getattr(router, name).eq(getattr(self, name)) for name in strap_members()]
         self._between(m, router, "local_", interface)
         fell = Signal(len(LINK_NAMES))
@@ -107,7 +108,7 @@ class ChipNetwork(wiring.Component):
         wiring.connect(m, interface.far_response, wiring.flipped(self.far_response))
         wiring.connect(m, interface.near_request, wiring.flipped(self.near_request))
         wiring.connect(m, wiring.flipped(self.near_response), interface.near_response)
-        transport = self._collective(m, interface)
+        transport = self._collective(m, interface, platform)
         undeliverable_before = Signal()
         m.d.sync += undeliverable_before.eq(router.undeliverable)
         m.d.comb += [
@@ -127,9 +128,11 @@ class ChipNetwork(wiring.Component):
         ]
         return m
 
-    def _collective(self, m: Module, interface: NetworkInterface) -> CollectiveTransport:
+    def _collective(self, m: Module, interface: NetworkInterface,
+                    platform: object) -> CollectiveTransport:
         """Join the core's collective engine and the network interface."""
-        m.submodules.transport = transport = CollectiveTransport(self.config)
+        transport = CollectiveTransport(self.config)
+        instantiate(m, "transport", "tessera_collective_transport", transport, platform)
         for name, member in engine_members(self.chiplet).items():
             own, other = getattr(self, f"collective_{name}"), getattr(transport, name)
             if member.is_signature:

@@ -69,9 +69,13 @@ class OutputPort(wiring.Component):
         ]
         self._allocate_channels(m, granted)
         self._pass(m, advance)
-        with m.If(self.out_valid & self.out_ready & self.link_up):
+        # Counters see a cycle one later than it is.
+        went, blocked = Signal(), Signal()
+        m.d.sync += [went.eq(self.out_valid & self.out_ready & self.link_up),
+                     blocked.eq(self.wants.any() & ~granted)]
+        with m.If(went):
             m.d.sync += self.flits_out.eq(self.flits_out + 1)
-        with m.If(self.wants.any() & ~granted):
+        with m.If(blocked):
             m.d.sync += self.cycles_blocked.eq(self.cycles_blocked + 1)
         return m
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hw.config import find_config
 from tessera.commands.verilog import emit_chiplet
-from tessera.options import ConfigOption, JsonOption, VerboseOption
+from tessera.options import ConfigOption, JsonOption, NetworkOption, VerboseOption
 from tessera.report import (
     RunFailedError,
     check_writable,
@@ -40,6 +40,7 @@ _VERDICTS = {True: "[green]pass[/green]", False: "[red]FAIL[/red]", None: "only 
 def asic(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")],
     config: ConfigOption = "base",
+    network: NetworkOption = False,
     liberty: Annotated[
         Path | None,
         typer.Option(help=f"Cell library; {DEFAULT_LIBERTY} without it.", show_default=False),
@@ -68,6 +69,8 @@ def asic(
 
     start = time.monotonic()
     chiplet = find_config(config)
+    if network:
+        chiplet = chiplet.with_network()
     check_writable(json, "--json")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")

@@ -52,7 +52,6 @@ from tessera.torus import (
     run_torus,
     torus_images,
     torus_simulator_exists,
-    with_network,
 )
 
 SEED_LIMIT = (1 << 32) - 1
@@ -139,7 +138,7 @@ def run(
         if engine is not Engine.RTL:
             raise ValueError(f"--torus runs the RTL, not --engine {engine.value}: leave one out")
         layout = layout_of(torus, tensor_parallel, pipeline_parallel)
-        chiplet = with_network(chiplet)
+        chiplet = chiplet.with_network()
     elif tensor_parallel is not None or pipeline_parallel is not None or bit_error_rate:
         raise ValueError(
             "--tensor-parallel, --pipeline-parallel and --bit-error-rate need --torus COLUMNSxROWS"

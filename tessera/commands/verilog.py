@@ -8,7 +8,7 @@ import typer
 from hw.config import RESET_STYLES, ChipletConfig, find_config
 from hw.emit import EmittedVerilog, emit, write_directory
 from hw.memory.open_macro import OPEN_MACROS
-from tessera.options import ConfigOption, VerboseOption
+from tessera.options import ConfigOption, NetworkOption, VerboseOption
 from tessera.report import line, step
 
 #: Name of the top module.
@@ -26,6 +26,7 @@ def emit_chiplet(config: ChipletConfig) -> EmittedVerilog:
 def verilog(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory to write to.")],
     config: ConfigOption = "base",
+    network: NetworkOption = False,
     memory_macro: Annotated[str | None, typer.Option(
         "--memory-macro", help=f"Build memories from this macro: {', '.join(OPEN_MACROS)}.",
         show_default=False)] = None,
@@ -40,6 +41,8 @@ def verilog(
     boxes, Liberty and abstract; a file list, the list of memories, and the configuration as JSON.
     """
     chiplet = find_config(config)
+    if network:
+        chiplet = chiplet.with_network()
     if memory_macro is not None:
         chiplet = chiplet.replace(memory_macro=memory_macro)
     if reset is not None:
