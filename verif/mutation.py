@@ -25,6 +25,8 @@ _LINK_PROOF = "tests/test_link_proof.py::test_proof[order]"
 _ROUTER = "tests/test_router.py::test_router[8-16]"
 _TRAFFIC = "tests/test_network_traffic.py::test_everything_arrives[4-4-True]"
 _INTERFACE = "tests/test_network_interface.py::test_interface[8]"
+_RING = "tests/test_collective.py::test_random_commands[2-2-0.0]"
+_TORUS = "tests/test_torus.py::test_bits_of_one_chip[2-2-4-1-0.0]"
 _CHIP = "tests/test_chiplet.py::test_generation[small-tiny-11-10-0.9]"
 
 
@@ -206,6 +208,29 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="remote-own-chip", file="hw/host/remote_access.py",
            test="tests/test_chips.py::test_own_chip_needs_no_packets",
            old="(self.target_y != self.node_y)", new="(self.target_y == self.node_y)"),
+    Mutant(name="collective-turn", file="hw/collective/engine.py", test=_RING,
+           old="~first & (chunk <= turn)", new="~first & (chunk < turn)"),
+    Mutant(name="collective-kept", file="hw/collective/engine.py", test=_RING,
+           old="chunk >= turn,", new="chunk > turn,"),
+    Mutant(name="collective-maximum", file="hw/collective/engine.py", test=_RING,
+           old="statistic.first.eq(counted[1])", new="statistic.first.eq(1)"),
+    Mutant(name="collective-room", file="hw/collective/sender.py", test=_RING,
+           old="count.eq(count + gained - lost)", new="count.eq(count + gained)"),
+    Mutant(name="collective-credit", file="hw/collective/sender.py", test=_RING,
+           old="offer.beats.eq(Array(owed)[debtor])", new="offer.beats.eq(1)"),
+    Mutant(name="collective-epoch", file="hw/collective/receiver.py",
+           test="tests/test_collective.py::test_packets_of_another_epoch_are_not_taken",
+           old="fresh.eq(header.tag == self.epoch)", new="fresh.eq(1)"),
+    Mutant(name="collective-abandoned", file="hw/collective/sender.py",
+           test="tests/test_collective.py::test_reset_within_a_packet",
+           old="with m.If(drop & ~(sent & (left == 1))):", new="with m.If(0):"),
+    Mutant(name="collective-choice", file="hw/collective/engine.py", test=_TORUS,
+           old="beats_best = (offered.value > self.best.value)",
+           new="beats_best = (offered.value < self.best.value)"),
+    Mutant(name="share-place", file="hw/matmul/issue.py", test=_TORUS,
+           old="self.token_absent.eq(place < 0)", new="self.token_absent.eq(0)"),
+    Mutant(name="share-base", file="hw/vector/sampler.py", test=_TORUS,
+           old="Mux(now.first, self._first_group, groups)", new="Mux(now.first, 0, groups)"),
 )
 
 
