@@ -25,10 +25,12 @@ def compile_model(
     context: int | None = None,
     max_block: int | None = None,
     share: Share | None = None,
+    sequences: int = 1,
 ) -> ChipImage:
     """Compile a model (quantized first, if it is in floats) for a configuration.
 
-    With a `share`, the model is that of one of several chips.
+    With a `share`, the model is that of one of several chips; with several `sequences`, as many run
+    side by side, each in its part of the context.
 
     `context` limits the positions of a sequence and `max_block` the tokens of the prompt that run
     at once; otherwise both are as large as they can be. Raises CapacityError if the model does not
@@ -36,7 +38,7 @@ def compile_model(
     """
     if isinstance(model, LlamaWeights):
         model = quantize(model, calibration_tokens)
-    placement = place(model, config, context=context, max_block=max_block)
+    placement = place(model, config, context=context, max_block=max_block, sequences=sequences)
     share = share or Share()
     program = build_program(model, placement, share)
     words = np.zeros(config.program_words, np.uint64)
@@ -55,6 +57,7 @@ def compile_model(
         context=placement.g.context,
         vocab=model.shape.vocab,
         share=share,
+        sequences=sequences,
         max_block=placement.block.rows,
         logits=placement.logits,
         points=program.points,
@@ -66,7 +69,7 @@ def compile_model(
 
 def compile_shares(
     model: QuantizedLlama, config: ChipletConfig, tensor: int = 1, pipeline: int = 1, *,
-    context: int | None = None, max_block: int | None = None,
+    context: int | None = None, max_block: int | None = None, sequences: int = 1,
 ) -> list[ChipImage]:  # fmt: skip
     """Compile a model for several chips: the images of each stage by rank.
 
@@ -80,7 +83,9 @@ def compile_shares(
 
     def images(limit: int | None) -> list[ChipImage]:
         return [
-            compile_model(part, config, context=context, max_block=limit, share=share)
+            compile_model(
+                part, config, context=context, max_block=limit, share=share, sequences=sequences
+            )
             for part, share in parts
         ]
 

@@ -22,6 +22,7 @@ class Geometry:
     groups: int  #: groups of hidden channels
     context: int  #: positions of the KV cache
     tied: bool  #: embedding and logits share their weights
+    sequences: int = 1  #: that run side by side, each with a KV cache of its own
 
     @property
     def side(self) -> int:
@@ -62,6 +63,18 @@ class Geometry:
     def positions(self) -> int:
         """Padded positions of the KV cache."""
         return padded(self.context, self.side)
+
+    @property
+    def cache_words(self) -> int:
+        """Bank words of a layer's keys and values, of one sequence."""
+        return self.words(self.keys) * (self.positions // self.columns) + (
+            self.keys // self.columns
+        ) * (self.positions // self.rows)
+
+    @property
+    def cache_beats(self) -> int:
+        """Multiplier beats of a layer's keys, of one sequence."""
+        return self.shape.kv_heads * self.beats(self.positions)
 
     def words(self, channels: int) -> int:
         """Return the int8 words (`rows` elements) of so many channels."""

@@ -42,6 +42,7 @@ class ChipImage:
     max_block: int  #: tokens of the prompt in a block
     logits: int  #: residual beat of the logits
     share: Share = field(default_factory=Share)  #: what of the model is on this chip
+    sequences: int = 1  #: that run side by side
     points: tuple[DebugPoint, ...] = ()
     phases: tuple[tuple[int, str], ...] = ()
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class ChipImage:
             "format": FORMAT, "config": self.config.as_dict(), "registers": dict(self.registers),
             "program_length": self.program_length, "context": self.context, "vocab": self.vocab,
             "max_block": self.max_block, "logits": self.logits, "share": asdict(self.share),
+            "sequences": self.sequences,
             "points": [point.as_dict() for point in self.points], "phases": self.phases,
             "notes": list(self.notes.items()), "info": dict(self.info),
         }  # fmt: skip

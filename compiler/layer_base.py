@@ -10,6 +10,8 @@ from compiler.shifts import ShiftTable
 from golden.quantized import QuantizedLlama
 from hw.control.isa import Opcode
 
+#: With several sequences: bank words and multiplier beats from the first one's cache to this one's.
+CACHE_WORDS_BEFORE, CACHE_BEATS_BEFORE = "r14", "r15"
 #: Axes of a debug point: (count, stride).
 Axis = tuple[int, int]
 
@@ -17,7 +19,8 @@ Axis = tuple[int, int]
 class LayerBase:
     """Emits commands of a layer for blocks that `buffers` hold; `mode` names them in listings.
 
-    The layer's bank word is in r5, its multiplier beat in r6, its shifts in r11 to r13.
+    The layer's bank word is in r5, its multiplier beat in r6, its shifts in r11 to r13. Of several
+    sequences, r14 and r15 say which one's cache.
     """
 
     def __init__(
@@ -30,11 +33,17 @@ class LayerBase:
 
     def bank(self, name: str, offset: int = 0) -> Expression:
         """Return the bank word of one of the layer's matrices or caches."""
-        return register("r5", self.p.layer_banks[name] + offset)
+        imm = self.p.layer_banks[name] + offset
+        if self.g.sequences > 1 and name in ("keys", "values"):
+            return Expression(CACHE_WORDS_BEFORE, "r5", imm)
+        return register("r5", imm)
 
     def scale(self, name: str, offset: int = 0) -> Expression:
         """Return the beat of one of the layer's multipliers."""
-        return register("r6", self.p.layer_multipliers[name] + offset)
+        imm = self.p.layer_multipliers[name] + offset
+        if self.g.sequences > 1 and name == "keys":
+            return Expression(CACHE_BEATS_BEFORE, "r6", imm)
+        return register("r6", imm)
 
     def beat(self, word: int) -> int:
         """Return the beat at which a word of activations or outputs starts."""

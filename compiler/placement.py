@@ -17,9 +17,13 @@ class CapacityError(ValueError):
     """The model does not fit the configuration; the message says what would help."""
 
 
-def geometry(model: QuantizedLlama, config: ChipletConfig, context: int | None = None) -> Geometry:
+def geometry(
+    model: QuantizedLlama, config: ChipletConfig, context: int | None = None, sequences: int = 1
+) -> Geometry:
     """Return the padded sizes of a model on a configuration; check the context."""
-    limit = min(model.shape.context, config.context)
+    if not 1 <= sequences <= config.context:
+        raise ValueError(f"sequences must be in 1..{config.context}, not {sequences!r}")
+    limit = min(model.shape.context, config.context // sequences)
     context = limit if context is None else context
     if not 1 <= context <= limit:
         raise ValueError(
@@ -29,6 +33,7 @@ def geometry(model: QuantizedLlama, config: ChipletConfig, context: int | None =
     return Geometry(
         shape=model.shape, rows=config.rows, columns=config.columns, lanes=config.lanes,
         groups=model.ffn_groups, context=context, tied=model.shares_embedding,
+        sequences=sequences,
     )  # fmt: skip
 
 
@@ -89,7 +94,7 @@ class Placement:
 
 def _static(g: Geometry) -> tuple[dict[str, int], Allocator, Allocator, Allocator, Allocator]:
     """Allocate banks and multipliers; return needs, then once and per layer of both."""
-    kv, tiles, beats = g.shape.kv_heads, g.tiles, g.beats
+    tiles, beats, more = g.tiles, g.beats, g.sequences - 1
     layer_banks = Allocator().take([
         ("wq", tiles(g.queries, g.dim)), ("wk", tiles(g.keys, g.dim)),
         ("wv", tiles(g.keys, g.dim)), ("wo", tiles(g.dim, g.queries)),
@@ -97,12 +102,13 @@ def _static(g: Geometry) -> tuple[dict[str, int], Allocator, Allocator, Allocato
         ("down", g.groups * tiles(g.dim, g.group)),
         ("keys", g.words(g.keys) * (g.positions // g.columns)),
         ("values", (g.keys // g.columns) * (g.positions // g.rows)),
+        ("other sequences", more * g.cache_words),
     ])  # fmt: skip
     layer_multipliers = Allocator().take([
         ("wq", beats(g.queries)), ("wk", beats(g.keys)), ("wv", beats(g.keys)),
         ("attention", beats(g.keys)), ("wo", beats(g.dim)),
         ("gate_up", g.groups * 2 * beats(g.group)), ("w_down", beats(g.dim)),
-        ("keys", kv * beats(g.positions)),
+        ("keys", g.cache_beats), ("other sequences", more * g.cache_beats),
     ])  # fmt: skip
     banks = Allocator().take([
         ("embedding", tiles(g.vocab, g.dim)),
@@ -157,12 +163,13 @@ def place(
     *,
     context: int | None = None,
     max_block: int | None = None,
+    sequences: int = 1,
 ) -> Placement:
     """Place a model with the largest block of tokens that fits, at most `max_block`."""
-    g = geometry(model, config, context)
+    g = geometry(model, config, context, sequences)
     lacking = _lacking(g, config)
     if lacking:
-        raise CapacityError(_advice(model, config, lacking, context))
+        raise CapacityError(_advice(model, config, lacking, context, sequences))
     _, banks, layer_banks, multipliers, layer_multipliers = _static(g)
     largest = min(config.max_rows, g.context)
     if max_block is not None:
@@ -196,8 +203,9 @@ def _lacking(g: Geometry, config: ChipletConfig) -> dict[str, int]:
 
 
 def _advice(
-    model: QuantizedLlama, config: ChipletConfig, lacking: dict[str, int], context: int | None
-) -> str:
+    model: QuantizedLlama, config: ChipletConfig, lacking: dict[str, int], context: int | None,
+    sequences: int,
+) -> str:  # fmt: skip
     """Say in one sentence what is too small, and what would hold the model."""
     short = " and ".join(
         f"{size - getattr(config, name)} more {name} than the {getattr(config, name)}"
@@ -205,8 +213,10 @@ def _advice(
     )
     fitting = []
     for name, other in CONFIGS.items():
-        positions = context or min(model.shape.context, config.context)
-        if positions <= other.context and not _lacking(geometry(model, other, positions), other):
+        positions = context or min(model.shape.context, config.context // sequences)
+        if positions <= other.context // sequences and not _lacking(
+            geometry(model, other, positions, sequences), other
+        ):
             fitting.append(name)
     raising = ", ".join(f"{name} to {size}" for name, size in lacking.items())
     choice = f"use configuration {' or '.join(fitting)}, or raise" if fitting else "raise"

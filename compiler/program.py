@@ -42,6 +42,9 @@ class CompiledProgram:
 class ProgramBuilder:
     """Emits the program of one model, or of a chip's share of it, on one placement."""
 
+    #: Register with the number of layers when their loop begins.
+    layers_register = "r7"
+
     def __init__(
         self, model: QuantizedLlama, placement: Placement, share: Share, *, single: bool
     ) -> None:
@@ -91,24 +94,14 @@ class ProgramBuilder:
             e.phase("embedding")
             self._embed()
         else:
-            e.phase("from the stage before")
+            self._receive()
             e.put("m.position", register("r1"))
-            self._pass_on(
-                Opcode.RECEIVE, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL, statistic="MAGNITUDE"
-            )
         e.scalar(Opcode.SUB, "r3", rs="r3", rt="r2")
         self._cover_positions()
-        if self.single and b.rows > 1:
-            e.unless(
-                "NOT_EQUAL", "r2", 1, lambda: self._layers(self.p.single, "token"),
-                lambda: self._layers(self.p.block, "block"),
-            )  # fmt: skip
-        else:
-            self._layers(b, "block")
+        self._all_layers()
         e.put("r1", register("r14"))
         if not share.samples:
-            e.phase("to the next stage")
-            self._pass_on(Opcode.SEND, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL)
+            self._send()
         e.unless("NOT_EQUAL", "r3", 0, self._logits if share.samples else self._agree)
 
     def _prepare_embedding(self) -> None:
@@ -159,6 +152,27 @@ class ProgramBuilder:
             )
         )  # fmt: skip
 
+    def _all_layers(self) -> None:
+        """Emit the layers, for single tokens with code of their own."""
+        b = self.p.block
+        if self.single and b.rows > 1:
+            self.e.unless(
+                "NOT_EQUAL", "r2", 1, lambda: self._layers(self.p.single, "token"),
+                lambda: self._layers(self.p.block, "block"),
+            )  # fmt: skip
+        else:
+            self._layers(b, "block")
+
+    def _receive(self) -> None:
+        self.e.phase("from the stage before")
+        self._pass_on(
+            Opcode.RECEIVE, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL, statistic="MAGNITUDE"
+        )
+
+    def _send(self) -> None:
+        self.e.phase("to the next stage")
+        self._pass_on(Opcode.SEND, wait_a=Event.RESIDUAL, signal=Event.RESIDUAL)
+
     def _pass_on(self, opcode: Opcode, **operands: int | str) -> None:
         """Hand the residual from one stage to the next."""
         beats = self.g.beats(self.g.dim)
@@ -198,16 +212,22 @@ class ProgramBuilder:
 
     def _layers(self, buffers: Buffers, mode: str) -> None:
         e, p = self.e, self.p
+        if self.layers_register != "r7":
+            e.put(self.layers_register, self.g.shape.layers)
         e.put("r5", p.bank_base(0))
         e.put("r6", p.multiplier_base(0))
         code = LayerCode(self.model, p, buffers, e, self.shifts, mode, self.share)
 
         def body() -> None:
+            self._enter_layer()
             code.emit()
             e.put("r5", register("r5", p.bank_stride))
             e.put("r6", register("r6", p.multiplier_stride))
 
-        e.loop("r7", body)
+        e.loop(self.layers_register, body)
+
+    def _enter_layer(self) -> None:
+        """Emit what a layer needs besides its code."""
 
     def _logits(self) -> None:
         """Emit the logits of the block's last row; only fill the cache if no token is wanted."""
@@ -241,6 +261,10 @@ class ProgramBuilder:
         for form in ("mantissa", "exponent"):
             self._last_row(f"final_norm.{form}", norm, ("row_scales", form, b.norm_scale))
         self._last_row("logits", pc, ("residual", "int32", p.logits * g.lanes), g.shape.vocab)
+        self._agree_on_own()
+
+    def _agree_on_own(self) -> None:
+        """Let all chips have the token that was just made."""
         if self.share.chips > 1:
             self._agree(own=True)
 
@@ -259,11 +283,14 @@ def build_program(
     model: QuantizedLlama, placement: Placement, share: Share | None = None
 ) -> CompiledProgram:
     """Emit the program; give single tokens code of their own if the program memory holds it."""
+    from compiler.batch_program import BatchProgramBuilder  # noqa: PLC0415 - it is one of these
+
     limit, share = placement.config.program_words, share or Share()
+    builder = ProgramBuilder if placement.g.sequences == 1 else BatchProgramBuilder
     if share.tensor > 1:
         check_chunks(placement.g.beats(placement.g.dim), share.tensor)
     for single in (True, False):
-        program = ProgramBuilder(model, placement, share, single=single).build()
+        program = builder(model, placement, share, single=single).build()
         if len(program.words) <= limit:
             return program
     raise CapacityError(

@@ -84,6 +84,8 @@ class Layout:
         return {
             Ring.TORUS: closed(trip),
             Ring.ROW: {chip: after for stage in stages for chip, after in closed(stage).items()},
+            # The chips that make tokens, and those that take them back.
+            Ring.COLUMN: closed(stages[-1] + (stages[0] if len(stages) > 1 else [])),
             Ring.PIPE: {chip: after for rank in range(self.tensor)
                         for chip, after in closed([stage[rank] for stage in stages]).items()},
         }  # fmt: skip

@@ -57,7 +57,7 @@ def run_torus(
         simulation.noise(bit_error_rate)
         simulation.run(TRAINING_CYCLES)
         run = generate(
-            TorusChips(simulation, layout, images), quantized, request.prompt, request.count,
+            TorusChips(simulation, layout, images), quantized, [request.prompt], request.count,
             temperature=request.temperature, seed=request.seed, end_token=request.end_token,
             on_token=on_token,
         )  # fmt: skip

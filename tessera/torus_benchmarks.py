@@ -219,7 +219,7 @@ def _cut_wire(bench: Workbench) -> Figure:
                 cut_at = simulation.cycle
                 simulation.cut((0, 0), EAST)
 
-        generate(chips, bench.quantized, bench.prompt(8), 100, on_token=cut, watchdog=watchdog)
+        generate(chips, bench.quantized, [bench.prompt(8)], 100, on_token=cut, watchdog=watchdog)
         step, stopped = 1000, 0
         while len(chips.faults()) < len(images):
             simulation.run(step)
@@ -229,7 +229,7 @@ def _cut_wire(bench: Workbench) -> Figure:
         simulation.cut((0, 0), EAST, on=False)
         simulation.run(10 * TRAINING_CYCLES)
         chips.reset()
-        again = generate(chips, bench.quantized, bench.prompt(8), 2, watchdog=watchdog)
+        again = generate(chips, bench.quantized, [bench.prompt(8)], 2, watchdog=watchdog)
         if again.first_difference is not None:
             raise NotRunError(f"the run after the repair: {again.first_difference}")
     limit = 2 * watchdog

@@ -93,7 +93,7 @@ def test_random_commands(columns: int, rows: int, noise: float) -> None:
             simulation.noise(noise, seed=run)
             simulation.run(TRAINING_CYCLES)
             torus = TorusChips(simulation, layout, images)
-            torus.start([1], 1, watchdog=WATCHDOG)
+            torus.start([[1]], 1, watchdog=WATCHDOG)
             torus.finish(LIMIT)
             assert torus.faults() == {}
             for chip, machine in zip(chips, machines, strict=True):
@@ -138,7 +138,7 @@ def check_sum(torus: TorusChips, beats: int) -> None:
     chips = torus.layout.chips
     want = all_reduce([residual_of(torus.simulation, chip)[:beats] for chip in chips])
     assert np.any(want), "the chips must have numbers to add"
-    torus.start([1], 1, watchdog=3000)
+    torus.start([[1]], 1, watchdog=3000)
     torus.finish(20_000)
     assert torus.faults() == {}
     for chip in chips:
@@ -167,7 +167,7 @@ def test_bad_commands(changes: dict[str, int], options: str, fault: Fault) -> No
     with open_torus(CONFIG, layout, images) as simulation:
         simulation.run(TRAINING_CYCLES)
         torus = TorusChips(simulation, layout, images)
-        torus.start([1], 1, watchdog=2000)
+        torus.start([[1]], 1, watchdog=2000)
         simulation.run(4000)
         causes = {why.split()[0] for why in torus.faults().values()}
         assert len(torus.faults()) == 2 and fault.name in causes and causes <= {fault.name, "WATCHDOG"}
@@ -196,7 +196,7 @@ def test_partner_that_does_not_come_and_recovery() -> None:
             host.write_memory(program.base, [int(words[0]) & 0xFFFFFFFF, int(words[0]) >> 32])
 
         halts_at_once((1, 0), True)
-        torus.start([1], 1, watchdog=1000)
+        torus.start([[1]], 1, watchdog=1000)
         simulation.run(3000)
         assert {chip: why.split()[0] for chip, why in torus.faults().items()} == {(0, 0): "WATCHDOG"}
         torus.reset()
@@ -210,7 +210,7 @@ def test_packets_of_another_epoch_are_not_taken() -> None:
     with open_torus(CONFIG, layout, images) as simulation:
         simulation.run(TRAINING_CYCLES)
         torus = TorusChips(simulation, layout, images)
-        torus.start([1], 1, watchdog=1000, at_once=True)
+        torus.start([[1]], 1, watchdog=1000, at_once=True)
         torus.finish()
         simulation.host((1, 0)).write("COLLECTIVE_EPOCH", 77)
         start = Access(address=0x040, data=(1,))
@@ -232,7 +232,7 @@ def test_reset_within_a_packet() -> None:
         simulation.run(TRAINING_CYCLES)
         torus = TorusChips(simulation, layout, images)
         for wait in range(150, 190, 3):
-            torus.start([1], 1, watchdog=1000, at_once=True)
+            torus.start([[1]], 1, watchdog=1000, at_once=True)
             simulation.run(wait)
             before = simulation.host((0, 0)).read("COLLECTIVE_WRONG")
             simulation.host((1, 0)).write("CONTROL", RESET_SEQUENCER=1)
@@ -251,7 +251,7 @@ def test_cut_wire_stops_every_chip() -> None:
     with open_torus(CONFIG, layout, images) as simulation:
         simulation.run(TRAINING_CYCLES)
         torus = TorusChips(simulation, layout, images)
-        torus.start([1], 1, watchdog=3000, at_once=True)
+        torus.start([[1]], 1, watchdog=3000, at_once=True)
         simulation.run(250)
         simulation.cut((0, 0), EAST)
         simulation.run(8000)

@@ -42,7 +42,7 @@ def _run(name: str, layout: Layout, noise: float = 0.0, count: int = 4) -> Torus
         simulation.noise(noise)
         simulation.run(TRAINING_CYCLES)
         chips = TorusChips(simulation, layout, images)
-        return generate(chips, _model(name), PROMPT, count, temperature=0.7, seed=3)
+        return generate(chips, _model(name), [PROMPT], count, temperature=0.7, seed=3)
 
 
 @pytest.mark.sim
@@ -72,7 +72,7 @@ def test_predicted_cycles_of_chips_that_start_together() -> None:
     predicted = predict_torus(images, layout, prompt_tokens=len(PROMPT), tokens=5)
     with open_torus(CONFIG, layout, images) as simulation:
         simulation.run(TRAINING_CYCLES)
-        run = generate(TorusChips(simulation, layout, images), _model("untied"), PROMPT, 5, at_once=True)
+        run = generate(TorusChips(simulation, layout, images), _model("untied"), [PROMPT], 5, at_once=True)
     assert run.first_difference is None
     # Credits between packets may cost a cycle where a chip waits for another.
     for want, got in zip(predicted[0].cycles_per_token, run.cycles_per_token, strict=True):
@@ -97,7 +97,7 @@ def test_wire_cut_in_mid_run() -> None:
         def cut(record: object) -> None:
             simulation.cut((0, 0), EAST)
 
-        run = generate(chips, model, PROMPT, 20, on_token=cut, watchdog=8000)
+        run = generate(chips, model, [PROMPT], 20, on_token=cut, watchdog=8000)
         assert 1 <= len(run.tokens) < 20
         assert run.first_difference is not None and "WATCHDOG" in run.first_difference
         simulation.run(20_000)
@@ -107,7 +107,7 @@ def test_wire_cut_in_mid_run() -> None:
         simulation.cut((0, 0), EAST, on=False)
         simulation.run(3000)
         chips.reset()
-        again = generate(chips, model, PROMPT, 3, watchdog=8000)
+        again = generate(chips, model, [PROMPT], 3, watchdog=8000)
         assert again.first_difference is None and again.tokens[:1] == run.tokens[:1]
 
 

@@ -42,6 +42,8 @@ class TokenRecord:
     cycles: int
     #: Logits and token equal golden's.
     exact: bool
+    #: Of those that run side by side.
+    sequence: int = 0
 
 
 @dataclass(kw_only=True)

@@ -55,7 +55,7 @@ def cycles_of_reduce(config: ChipletConfig, chips: int, rows: int, beats: int) -
     with open_torus(config, layout, images) as simulation:
         simulation.run(TRAINING_CYCLES)
         torus = TorusChips(simulation, layout, images)
-        torus.start([1], 1, at_once=True)
+        torus.start([[1]], 1, at_once=True)
         torus.finish()
         assert torus.faults() == {}
         return max(report.counters["collective_working"] for report in torus.report())

@@ -217,7 +217,7 @@ MUTANTS: Sequence[Mutant] = (
     Mutant(name="collective-room", file="hw/collective/sender.py", test=_RING,
            old="count.eq(count + gained - lost)", new="count.eq(count + gained)"),
     Mutant(name="collective-credit", file="hw/collective/sender.py", test=_RING,
-           old="offer.beats.eq(Array(owed)[debtor])", new="offer.beats.eq(1)"),
+           old="count.eq(count + taken - Mux(", new="count.eq(count - Mux("),
     Mutant(name="collective-epoch", file="hw/collective/receiver.py",
            test="tests/test_collective.py::test_packets_of_another_epoch_are_not_taken",
            old="fresh.eq(header.tag == self.epoch)", new="fresh.eq(1)"),

@@ -87,11 +87,12 @@ class TorusChips:
             self.host.write("CONTROL", RESET_SEQUENCER=1, far=True)
 
     def start(
-        self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, seed: int = 1,
+        self, prompts: Sequence[Sequence[int]], count: int, *, temperature: float = 0.0, seed: int = 1,
         end_token: int | None = None, watchdog: int = WATCHDOG_CYCLES, at_once: bool = False,
     ) -> None:
-        """Tell every chip its neighbours, a new epoch and the prompt; then start them all.
+        """Tell every chip its neighbours, a new epoch and the prompts; then start them all.
 
+        There is a prompt for each sequence of the images, all of one length.
         ``at_once``: their own hosts start them, in the same cycle.
         """
         self._epoch += 1
@@ -99,13 +100,15 @@ class TorusChips:
         for chip, image in self.images.items():
             self.host.select(chip)
             for ring, after in rings.items():
-                x, y = after[chip]
-                self.host.write(f"RING_{ring.name}", X=x, Y=y, far=True)
+                if chip in after:
+                    x, y = after[chip]
+                    self.host.write(f"RING_{ring.name}", X=x, Y=y, far=True)
             tokens = memory_map(image.config).regions["tokens"]
-            self.host.write_memory(tokens.base, prompt)
+            for sequence, prompt in enumerate(prompts):
+                self.host.write_memory(tokens.address(sequence * image.context), prompt)
             settings = {
                 **{name.upper(): value for name, value in image.registers.items()},
-                "COLLECTIVE_EPOCH": self._epoch % 256, "PROMPT_LENGTH": len(prompt),
+                "COLLECTIVE_EPOCH": self._epoch % 256, "PROMPT_LENGTH": len(prompts[0]),
                 "TOKEN_LIMIT": count, "START_POSITION": 0, "SEED": seed & 0xFFFFFFFF,
                 "END_TOKEN": 1 << 31 if end_token is None else end_token,
                 "TEMPERATURE": temperature_register(temperature), "WATCHDOG_CYCLES": watchdog,
@@ -196,22 +199,24 @@ def open_torus(config: ChipletConfig, layout: Layout, images: Sequence[ChipImage
 
 
 def generate(
-    chips: TorusChips, quantized: QuantizedLlama, prompt: Sequence[int], count: int, *,
+    chips: TorusChips, quantized: QuantizedLlama, prompts: Sequence[Sequence[int]], count: int, *,
     temperature: float = 0.0, seed: int = 1, end_token: int | None = None,
     on_token: Callable[[TokenRecord], None] | None = None, watchdog: int = WATCHDOG_CYCLES,
     at_once: bool = False,
 ) -> TorusRun:
-    """Generate ``count`` tokens; every logit is compared with golden's.
+    """Generate ``count`` tokens of each sequence; every logit is compared with golden's.
 
+    ``prompts``: one for each sequence of the images. In the result, tokens of the sequences take turns.
     A difference, or a chip that stops, does not raise: it is in the result.
     """
     simulation, host, run = chips.simulation, chips.host, TorusRun()
-    golden, sampler = GoldenLlama(quantized), Sampler(temperature_register(temperature), seed)
+    goldens = [GoldenLlama(quantized) for _ in prompts]
+    sampler = Sampler(temperature_register(temperature), seed)
     before = chips.report()
-    chips.start(prompt, count, temperature=temperature, seed=seed, end_token=end_token,
+    chips.start(prompts, count, temperature=temperature, seed=seed, end_token=end_token,
                 watchdog=watchdog, at_once=at_once)
     began = simulation.cycle
-    block, cycles_before, simulating = list(prompt), 0, 0.0
+    blocks, cycles_before, simulating = [list(prompt) for prompt in prompts], 0, 0.0
     host.select(None)
     while True:
         waited = time.perf_counter()
@@ -225,16 +230,18 @@ def generate(
         if status["TOKEN"]:
             token = host.read("LAST_TOKEN")
             cycles = host.read("TOKEN_CYCLES_LO") | host.read("TOKEN_CYCLES_HI") << 32
-            position = golden.position + len(block)
-            want = golden.step_block(block)[-1]
+            sequence = len(run.tokens) % len(prompts)
+            golden = goldens[sequence]
+            position = golden.position + len(blocks[sequence])
+            want = golden.step_block(blocks[sequence])[-1]
             difference = _difference(got, want, token, sampler.choose(want), position)
             run.first_difference = run.first_difference or difference
             run.tokens.append(token)
             run.cycles_per_token.append(cycles - cycles_before)
             if on_token is not None:
                 on_token(TokenRecord(token=token, position=position, cycles=cycles - cycles_before,
-                                     exact=difference is None))
-            block, cycles_before = [token], cycles
+                                     exact=difference is None, sequence=sequence))
+            blocks[sequence], cycles_before = [token], cycles
         if status["FAULT"] or status["DONE"]:
             break
     run.faults = chips.faults()
