@@ -57,7 +57,7 @@ sim: $(VENV)/.installed ## load the shipped model into the chiplet, or into seve
 	@$(VENV)/bin/tessera run --model $(MODEL) --config $(CONFIG) --prompt "$$PROMPT" \
 	  --tokens $(TOKENS) --temperature $(TEMPERATURE) --seed $(SEED) \
 	  $(if $(TORUS),--torus $(TORUS)) $(if $(TENSOR),--tensor-parallel $(TENSOR)) \
-	  $(if $(PIPELINE),--pipeline-parallel $(PIPELINE)) $(if $(NOISE),--bit-error-rate $(NOISE))
+	  $(if $(PIPELINE),--pipeline-parallel $(PIPELINE)) $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(NOISE),--bit-error-rate $(NOISE))
 
 test: $(VENV)/.installed-test ## run all tests but the slow ones
 	@$(PY) -m pytest -n auto --dist worksteal -m "not slow"

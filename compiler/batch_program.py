@@ -32,9 +32,10 @@ class BatchProgramBuilder(ProgramBuilder):
             """Go on with the tokens that were made, unless no stage has to."""
             ends = self.g.context if share.embeds and not share.samples else self.g.context - 1
             program.emit(Opcode.HALT, condition="NOT_LESS", rs="r1", imm=ends)
-            if not share.samples and not share.embeds:
-                e.scalar(Opcode.SUB, "r4", rs="r4", imm=-1 & 0xFFFFFF)
-            program.emit(Opcode.HALT, condition="EQUAL", rs="r4")
+            if share.samples or share.embeds:
+                program.emit(Opcode.HALT, condition="EQUAL", rs="r4")
+            else:
+                self._count()
             e.put("r2", 1)
 
         def prompt() -> None:
@@ -58,7 +59,7 @@ class BatchProgramBuilder(ProgramBuilder):
         """Count a token of each sequence, and stop after the last."""
         program = self.e.program
         program.emit(Opcode.HALT, condition="EQUAL", rs="r4")
-        self.e.scalar(Opcode.SUB, "r4", rs="r4", imm=-1 & 0xFFFFFF)
+        self.e.scalar(Opcode.SUB, "r4", rs="r4", imm=-1)
         program.emit(Opcode.HALT, condition="EQUAL", rs="r4")
 
     def _sequence(self) -> None:

@@ -64,6 +64,7 @@ class Result:
     first_token_cycles: int | None = None  #: to the first, if the host looked in time
     line_retries: int | None = None  #: requests to a board that had to be sent again
     counters: dict[str, int] = field(default_factory=dict)
+    sequences: int = 1  #: whose tokens take turns
     #: Of each chip of a torus: its place, its counters, and those of its links.
     chips: list[dict[str, Any]] = field(default_factory=list)
 

@@ -31,11 +31,13 @@ def layout_of(torus: str, tensor: int | None, pipeline: int | None) -> Layout:
 
 
 def torus_images(
-    quantized: QuantizedLlama, config: ChipletConfig, layout: Layout
+    quantized: QuantizedLlama, config: ChipletConfig, layout: Layout, sequences: int = 1
 ) -> list[ChipImage]:
     """Compile a model for the chips of a layout."""
     check_split(quantized, layout.tensor, layout.pipeline)
-    return compile_shares(quantized, config, layout.tensor, layout.pipeline)
+    return compile_shares(
+        quantized, config, layout.tensor, layout.pipeline, sequences=sequences
+    )
 
 
 def torus_simulator_exists(config: ChipletConfig) -> bool:
@@ -49,7 +51,10 @@ def run_torus(
     images: Sequence[ChipImage], layout: Layout, quantized: QuantizedLlama, request: Request,
     on_token: Callable[[Any], None], bit_error_rate: float = 0.0,
 ) -> Result:  # fmt: skip
-    """Generate on the RTL of all chips; golden follows and compares."""
+    """Generate on the RTL of all chips; golden follows and compares.
+
+    All sequences of the images have the same prompt; their tokens take turns in the result.
+    """
     from verif.torus_run import TRAINING_CYCLES, TorusChips, generate, open_torus  # noqa: PLC0415
 
     config = images[0].config
@@ -57,7 +62,8 @@ def run_torus(
         simulation.noise(bit_error_rate)
         simulation.run(TRAINING_CYCLES)
         run = generate(
-            TorusChips(simulation, layout, images), quantized, [request.prompt], request.count,
+            TorusChips(simulation, layout, images), quantized,
+            [request.prompt] * images[0].sequences, request.count,
             temperature=request.temperature, seed=request.seed, end_token=request.end_token,
             on_token=on_token,
         )  # fmt: skip
@@ -67,13 +73,18 @@ def run_torus(
         saturations=sum(chip.counters["saturations"] for chip in run.chips),
         first_difference=run.first_difference, cycles_per_token=run.cycles_per_token,
         kcycles_per_second=run.simulated_cycles / run.seconds / 1000 if run.seconds else None,
-        predicted_cycles_per_token=_predicted(images, layout, request, len(run.tokens)),
+        predicted_cycles_per_token=_predicted(
+            images, layout, request, len(run.tokens) // images[0].sequences
+        ),
+        sequences=images[0].sequences,
         total_cycles=first.counters["cycles"], counters=first.counters,
         chips=[{"chip": list(chip.chip), "counters": chip.counters, "links": chip.links}
                for chip in run.chips],
     )  # fmt: skip
-    macs = generation_macs(quantized.shape, len(request.prompt), len(run.tokens))
-    share = utilization(sum(macs), config, sum(run.cycles_per_token))
+    # The work of one sequence, as often as there are sequences.
+    each = len(run.tokens) // images[0].sequences
+    macs = images[0].sequences * sum(generation_macs(quantized.shape, len(request.prompt), each))
+    share = utilization(macs, config, sum(run.cycles_per_token))
     result.mac_utilization = None if share is None else share / len(images)
     return result
 

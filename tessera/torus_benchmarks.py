@@ -47,7 +47,7 @@ def _run(
     layout: Layout, prompt: list[int], count: int, noise: float = 0.0,
 ) -> Result:  # fmt: skip
     bench.progress(f"simulating {what}")
-    request = Request(prompt=prompt, count=count)
+    request = Request(prompt=prompt, count=count // images[0].sequences)
     result = run_torus(images, layout, quantized, request, lambda record: None, noise)
     if not result.bit_exact:
         raise NotRunError(f"{what} is not bit-exact: {result.first_difference}")
@@ -104,6 +104,24 @@ def _decode_on_chips(
         )  # fmt: skip
 
     return row
+
+
+def _pipeline(bench: Workbench) -> Figure:
+    """Compare tokens of as many sequences as there are stages with those of one sequence."""
+    layout = Layout(columns=2, rows=1, tensor=1, pipeline=2)
+    cycles = []
+    for sequences in (1, layout.pipeline):
+        images = torus_images(bench.quantized, TORUS, layout, sequences)
+        result = _run(
+            bench, f"two stages, {sequences} sequences", bench.quantized, images, layout,
+            bench.prompt(8), 3 * sequences,
+        )  # fmt: skip
+        cycles.append(float(np.mean(result.cycles_per_token[sequences:])))
+    gain = cycles[0] / cycles[1]
+    return Figure(
+        name="pipeline_gain", value=gain, unit="times as many tokens", limit=">= 1.7",
+        passed=gain >= 1.7,
+    )  # fmt: skip
 
 
 def _all_reduce(numbers: int, rows: int) -> Callable[[Workbench], Figure]:
@@ -259,6 +277,10 @@ def torus_benchmarks(
         Benchmark(
             name="decode_15m_4_chips", measure=decode(4, 3.2),
             what="decode_15m, tensor parallel on 2x2",
+        ),
+        Benchmark(
+            name="pipeline_gain", measure=_pipeline,
+            what="the shipped model in two stages: two sequences against one",
         ),
         Benchmark(
             name="all_reduce_288", measure=_all_reduce(288, 1), what="288 int32 over 2x2 chips of base",

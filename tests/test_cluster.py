@@ -1,5 +1,7 @@
 """Models on several simulated chips: the bits of one, and packets that fit together."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,9 @@ PROMPT = [1, 5, 60, 7, 33]
 def rings(tensor: int, pipeline: int) -> dict[Ring, dict[int, int]]:
     """Return the rings of chips that are numbered stage by stage."""
     chips = range(tensor * pipeline)
+    ends = [*chips[-tensor:], *(chips[:tensor] if pipeline > 1 else ())]
     return {
+        Ring.COLUMN: dict(itertools.pairwise([*ends, ends[0]])),
         Ring.TORUS: {i: (i + 1) % len(chips) for i in chips},
         Ring.ROW: {i: i // tensor * tensor + (i + 1) % tensor for i in chips},
         Ring.PIPE: {i: (i + tensor) % len(chips) for i in chips},
@@ -61,6 +65,57 @@ def test_bits_of_one_chip(name: str, tensor: int, pipeline: int, max_block: int 
         block = tokens[-1:]
     assert [run.tokens for run in runs] == [tokens] * len(runs)
     assert [sorted(chip.checker.races) for chip in chips if chip.checker] == [[]] * len(chips)
+
+
+@pytest.mark.parametrize("max_block", [None, 2])
+@pytest.mark.parametrize(("tensor", "pipeline", "sequences"), [
+    (1, 1, 2), (2, 1, 3), (1, 2, 2), (2, 2, 2), (1, 4, 4), (1, 2, 3)])
+def test_sequences_side_by_side(
+    tensor: int, pipeline: int, sequences: int, max_block: int | None
+) -> None:
+    """Each sequence's logits are those that it has alone; draws take turns."""
+    model, config = MODELS["uneven"], CONFIG.replace(program_words=2048)
+    prompts = [[(7 * i + 11 * b) % 69 for i in range(5)] for b in range(sequences)]
+    images = compile_shares(model, config, tensor, pipeline, max_block=max_block, sequences=sequences)
+    chips = [image.machine() for image in images]
+    for chip, image in zip(chips, images, strict=True):
+        for b, prompt in enumerate(prompts):
+            chip.memories.tokens[b * image.context:][:5] = prompt
+    runs = Cluster(chips, rings(tensor, pipeline)).run(prompts[0], 3, temperature=0.7, seed=3)
+    goldens, blocks = [GoldenLlama(model) for _ in prompts], list(prompts)
+    sampler, tokens = Sampler(temperature_register(0.7), 3), []
+    for n in range(3 * sequences):
+        b = n % sequences
+        want = goldens[b].step_block(blocks[b])[-1]
+        got = np.concatenate([run.logits[n] for run in runs if run.logits])
+        assert np.array_equal(got, want), f"token {n // sequences} of sequence {b}"
+        tokens.append(sampler.choose(want))
+        blocks[b] = tokens[-1:]
+    # Stages between the first and the last have no tokens.
+    ends = {*range(tensor), *range(len(runs) - tensor, len(runs))}
+    assert [run.tokens for run in runs] == [tokens if i in ends else [] for i in range(len(runs))]
+    assert [sorted(chip.checker.races) for chip in chips if chip.checker] == [[]] * len(chips)
+
+
+@pytest.mark.parametrize(("prompt", "limit", "tokens"), [
+    (31, 5, 1), (32, 5, 0), (30, 5, 2), (5, 0, 0), (0, 3, 0), (33, 3, 0)])
+@pytest.mark.parametrize("pipeline", [1, 2, 4])
+def test_sequences_that_fill_the_context(pipeline: int, prompt: int, limit: int, tokens: int) -> None:
+    """Every chip comes to its end, and no packet is left."""
+    images = compile_shares(MODELS["uneven"], CONFIG.replace(program_words=2048), 1, pipeline,
+                            sequences=2, context=32)
+    chips = [image.machine() for image in images]
+    for chip in chips:
+        chip.memories.tokens[:] = 1
+    runs = Cluster(chips, rings(1, pipeline)).run([1] * prompt, limit)
+    assert len(runs[0].tokens) == 2 * tokens
+
+
+def test_sequences_share_the_context() -> None:
+    image = compile_model(MODELS["uneven"], CONFIG.replace(program_words=2048), sequences=8)
+    assert (image.context, image.sequences) == (CONFIG.context // 8, 8)
+    with pytest.raises(ValueError, match="sequences must be in"):
+        compile_model(MODELS["uneven"], CONFIG, sequences=0)
 
 
 def test_end_token_stops_every_chip() -> None:

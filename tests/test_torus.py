@@ -4,6 +4,7 @@ import functools
 import itertools
 import re
 
+import numpy as np
 import pytest
 
 from compiler.compile import compile_shares
@@ -77,6 +78,31 @@ def test_predicted_cycles_of_chips_that_start_together() -> None:
     # Credits between packets may cost a cycle where a chip waits for another.
     for want, got in zip(predicted[0].cycles_per_token, run.cycles_per_token, strict=True):
         assert abs(got - want) <= 2, f"predicted {want}, got {got}"
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize(("columns", "rows", "tensor", "pipeline", "sequences", "noise", "gain"), [
+    (1, 1, 1, 1, 2, 0.0, 0.9), (2, 1, 1, 2, 2, 0.0, 1.7), (2, 2, 2, 2, 2, 1e-4, 1.6),
+    (2, 2, 1, 4, 4, 0.0, 3.0)])
+def test_sequences_keep_all_stages_busy(
+    columns: int, rows: int, tensor: int, pipeline: int, sequences: int, noise: float, gain: float
+) -> None:
+    """Bits of each sequence alone; tokens come faster than those of one sequence."""
+    layout = Layout(columns=columns, rows=rows, tensor=tensor, pipeline=pipeline)
+    prompts = [[(7 * i + 11 * b) % 69 for i in range(5)] for b in range(sequences)]
+    steady = []
+    for several in (prompts[:1], prompts):
+        images = compile_shares(_model("untied"), CONFIG, tensor, pipeline, context=8,
+                                sequences=len(several))
+        with open_torus(CONFIG, layout, images) as simulation:
+            simulation.noise(noise)
+            simulation.run(TRAINING_CYCLES)
+            run = generate(TorusChips(simulation, layout, images), _model("untied"), several, 3,
+                           temperature=0.7, seed=3)
+        assert run.first_difference is None
+        assert len(run.tokens) == 3 * len(several)
+        steady.append(np.mean(run.cycles_per_token[len(several):]))
+    assert steady[0] / steady[1] >= gain, f"a token takes {steady} cycles"
 
 
 @pytest.mark.sim

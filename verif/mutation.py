@@ -228,8 +228,9 @@ MUTANTS: Sequence[Mutant] = (
            old="beats_best = (offered.value > self.best.value)",
            new="beats_best = (offered.value < self.best.value)"),
     Mutant(name="share-place", file="hw/matmul/issue.py", test=_TORUS,
-           old="self.token_absent.eq(place < 0)", new="self.token_absent.eq(0)"),
-    Mutant(name="share-base", file="hw/vector/sampler.py", test=_TORUS,
+           old="self.token_absent.eq(absent)", new="self.token_absent.eq(0)"),
+    Mutant(name="share-base", file="hw/vector/sampler.py",
+           test="tests/test_torus.py::test_shares_of_different_size",
            old="Mux(now.first, self._first_group, groups)", new="Mux(now.first, 0, groups)"),
 )
 

@@ -284,13 +284,13 @@ class MatrixIssue(wiring.Component):
                         m.next = "Embed: find its place in the share"
             if config.network is not None:
                 with m.State("Embed: find its place in the share"):
-                    place = token - (c.x << (SHARE_UNIT - 1).bit_length())
-                    m.d.sync += [token.eq(place), self.token_absent.eq(place < 0)]
+                    # A token before the share becomes a number beyond it.
+                    m.d.sync += token.eq(token - (c.x << (SHARE_UNIT - 1).bit_length()))
                     with m.If(token_high | (token > c.x_row_stride)):
                         m.d.comb += problem.eq(Fault.TOKEN_ADDRESS)
                     m.next = "Embed: see whether it is there"
                 with m.State("Embed: see whether it is there"):
-                    absent = self.token_absent | (token >= c.limit)
+                    absent = token >= c.limit
                     m.d.sync += self.token_absent.eq(absent)
                     with m.If(absent):
                         m.d.sync += token.eq(0)

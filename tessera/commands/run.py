@@ -62,6 +62,7 @@ class Spread:
     """Chips that share a model, and how dirty the wires between them are."""
 
     layout: Layout
+    sequences: int
     bit_error_rate: float
 
 
@@ -120,6 +121,13 @@ def run(
         int | None,
         typer.Option(help="Stages, each with some of the layers; without it 1.", show_default=False),
     ] = None,
+    sequences: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Continuations of the prompt that are made side by side: as many as there are "
+            "stages keep all of them busy.",
+        ),
+    ] = 1,
     bit_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Chance that a bit between two chiplets flips.")
     ] = 0.0,
@@ -139,9 +147,13 @@ def run(
             raise ValueError(f"--torus runs the RTL, not --engine {engine.value}: leave one out")
         layout = layout_of(torus, tensor_parallel, pipeline_parallel)
         chiplet = chiplet.with_network()
-    elif tensor_parallel is not None or pipeline_parallel is not None or bit_error_rate:
+    elif (
+        tensor_parallel is not None or pipeline_parallel is not None or bit_error_rate
+        or sequences > 1
+    ):  # fmt: skip
         raise ValueError(
-            "--tensor-parallel, --pipeline-parallel and --bit-error-rate need --torus COLUMNSxROWS"
+            "--tensor-parallel, --pipeline-parallel, --sequences and --bit-error-rate need "
+            "--torus COLUMNSxROWS"
         )
     if clock_mhz is not None and not clock_mhz > 0:
         raise ValueError(f"--clock-mhz must be above 0, not {clock_mhz}")
@@ -152,14 +164,17 @@ def run(
     checkpoint = load_model(model, tokenizer)
     request = Request(
         prompt=prompt_ids(checkpoint, prompt), count=tokens, temperature=temperature, seed=seed,
-        end_token=checkpoint.tokenizer.end_token,
+        # Of several sequences one may end before the others.
+        end_token=checkpoint.tokenizer.end_token if sequences == 1 else None,
     )  # fmt: skip
-    decoder = TextDecoder(checkpoint.tokenizer, request.prompt)
+    decoders = [TextDecoder(checkpoint.tokenizer, request.prompt) for _ in range(sequences)]
+    decoder = decoders[0]
     with ExitStack() as stack:
         # Before the long work, so that a board that is not there is known at once.
         board = stack.enter_context(connected(target, baud, chiplet)) if target else None
-        spread = None if layout is None else Spread(layout, bit_error_rate)
+        spread = None if layout is None else Spread(layout, sequences, bit_error_rate)
         result = _generate(engine, chiplet, checkpoint, request, prompt, decoder, board, spread)
+    _print_others(result, decoders, prompt)
     _print_figures(engine, chiplet, request, result)
     if layout is not None:
         print_torus(result)
@@ -206,7 +221,7 @@ def _generate(
             if spread is None:
                 images = [compile_model(quantized, chiplet)]
             else:
-                images = torus_images(quantized, chiplet, spread.layout)
+                images = torus_images(quantized, chiplet, spread.layout, spread.sequences)
         image = images[0]
         request.check_context(image.context, f"the model on configuration {chiplet.name}")
         if board is not None:
@@ -224,6 +239,8 @@ def _generate(
 
     def show_record(record: Any) -> None:
         exact = "bit-exact" if record.exact else "NOT bit-exact"
+        if record.sequence:
+            return  # the others are written at the end
         show(int(record.token), f", {int(record.cycles):,} cycles for this one, {exact}")
 
     def show_checked(token: int, exact: bool) -> None:
@@ -247,11 +264,21 @@ def _generate(
     return result
 
 
+def _print_others(result: Result, decoders: list[TextDecoder], prompt: str) -> None:
+    """Write what came of the other sequences."""
+    for number, decoder in enumerate(decoders[1:], start=1):
+        output.print(f"\nsequence {number + 1}:", markup=False)
+        text = prompt
+        for token in result.tokens[number :: result.sequences]:
+            text += decoder.push(token)
+        output.print(text + decoder.finish(), markup=False)
+
+
 def _print_figures(
     engine: Engine, chiplet: ChipletConfig, request: Request, result: Result
 ) -> None:
     output.print()
-    count = len(result.tokens)
+    count = len(result.tokens) // result.sequences
     if engine in (Engine.GOLDEN, Engine.FLOAT):
         line("tokens", f"{count} in {result.seconds:.1f} s (engine {engine.value})")
     else:
@@ -268,7 +295,8 @@ def _print_cycles(chiplet: ChipletConfig, request: Request, result: Result) -> N
     if not cycles:
         return
     first, later = cycles[0], cycles[1:]
-    text = f"{first:,} with the prompt of {len(request.prompt)} tokens"
+    prompts = f"{result.sequences} prompts" if result.sequences > 1 else "the prompt"
+    text = f"{first:,} with {prompts} of {len(request.prompt)} tokens"
     if later:
         span = f"{min(later):,}" if min(later) == max(later) else f"{min(later):,} to {max(later):,}"
         text += f", then {span}"
