@@ -77,9 +77,9 @@ asic: $(VENV)/.installed-flows ## netlist, timing and area of CONFIG in a cell l
 
 fpga: CONFIG = fpga
 fpga: MODEL = $(if $(filter fpga,$(CONFIG)),models/shakespeare-217k)
-fpga: $(VENV)/.installed-flows ## bitstream for the ULX3S 85F, and a report of timing and area
-	@$(VENV)/bin/tessera fpga --config $(CONFIG) --out build/fpga/$(CONFIG) --seed $(SEED) \
-	  $(if $(MODEL),--model $(MODEL))
+fpga: $(VENV)/.installed-flows ## bitstream for the ULX3S 85F, and a report of timing and area (TORUS=2x2: with links to other boards)
+	@$(VENV)/bin/tessera fpga --config $(CONFIG) --out build/fpga/$(CONFIG)$(if $(TORUS),_$(TORUS)) --seed $(SEED) \
+	  $(if $(TORUS),--torus $(TORUS)) $(if $(MODEL),--model $(MODEL))
 
 bench: $(VENV)/.installed ## measure every figure on the RTL and compare it with its limit
 	@$(VENV)/bin/tessera bench --json build/bench.json

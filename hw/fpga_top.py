@@ -1,4 +1,4 @@
-"""Top module for the ULX3S board: oscillator, PLL, reset, serial line, LEDs."""
+"""Top module for the ULX3S board: oscillator, PLL, reset, serial line, LEDs, links to other boards."""
 
 from dataclasses import replace
 
@@ -10,7 +10,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import ChipletConfig
 from hw.emit import EmittedVerilog, emit
+from hw.fpga_links import CHIP, LinkPins, pin_members
 from hw.fpga_pll import Pll
+from hw.network.chip_network import wire_members
+from hw.network.config import NetworkConfig
 from hw.serial_chiplet import SerialChiplet
 from hw.verilog_text import compact
 
@@ -31,19 +34,23 @@ class Ulx3s(wiring.Component):
 
     The core clock comes from the PLL. Reset: asserted at once while the PLL is not locked or the
     button is down, released with the core clock; synchronous in the chiplet.
-    Parameters: ``pll``: core clock; ``divisor``: core clock cycles of a bit on the line.
+    Parameters: ``pll``: core clock; ``divisor``: core clock cycles of a bit on the line;
+    ``network`` and ``torus``: of a chiplet with a network. Then there are the ports of
+    hw/fpga_links.py on the headers, and ``wifi_en``: 0 holds the board's other processor in reset,
+    because some of the headers' pins are also its own.
     """
 
-    clk_25mhz: In(1)
-    ftdi_txd: In(1)
-    ftdi_rxd: Out(1)
-    btn: In(1)
-    led: Out(8)
-    wifi_gpio0: Out(1)
-
-    def __init__(self, pll: Pll, divisor: int) -> None:
+    def __init__(self, pll: Pll, divisor: int, network: NetworkConfig | None = None,
+                 torus: tuple[int, int] = (1, 1)) -> None:
         self.pll, self.divisor = pll, divisor
-        super().__init__()
+        self.network = network
+        headers = {}
+        if network is not None:
+            self.links = LinkPins(network, torus)
+            headers = {**pin_members(network), "wifi_en": Out(1)}
+        super().__init__({
+            "clk_25mhz": In(1), "ftdi_txd": In(1), "ftdi_rxd": Out(1), "btn": In(1), "led": Out(8),
+            "wifi_gpio0": Out(1), **headers})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -55,7 +62,7 @@ class Ulx3s(wiring.Component):
             Signal(name=name) for name in ("sent", "running", "faulted", "irq"))
         m.submodules.chiplet = Instance(
             CHIPLET, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=self.ftdi_txd, o_tx=sent,
-            o_irq=irq, o_running=running, o_faulted=faulted)
+            o_irq=irq, o_running=running, o_faulted=faulted, **self._wires(m))
         m.d.comb += [self.ftdi_rxd.eq(sent), self.wifi_gpio0.eq(1)]
 
         # The line's bits are too short to be seen.
@@ -74,6 +81,18 @@ class Ulx3s(wiring.Component):
                                 Const(0, 1)))
         m.d.comb += self.led.eq(Cat(leds[:7], ResetSignal()))
         return m
+
+    def _wires(self, m: Module) -> dict[str, object]:
+        """Join the chiplet's links and the pins; return the chiplet's ports."""
+        if self.network is None:
+            return {}
+        m.submodules.links = self.links
+        for name, member in pin_members(self.network).items():
+            pin, inner = getattr(self, name), getattr(self.links, name)
+            target, source = (inner, pin) if member.flow == In else (pin, inner)
+            m.d.comb += target.eq(source)
+        return {f"{'i' if member.flow == In else 'o'}_{name}": getattr(self.links, f"{CHIP}{name}")
+                for name, member in wire_members(self.network).items()}
 
     def _stretch(self, m: Module, name: str, event: Signal, tick: Signal) -> Signal:
         """Return whether an event came since the last tick but one."""
@@ -106,10 +125,11 @@ class Ulx3s(wiring.Component):
         return locked
 
 
-def emit_board(config: ChipletConfig, pll: Pll, divisor: int) -> EmittedVerilog:
-    """Convert the board's top module and everything below it."""
+def emit_board(config: ChipletConfig, pll: Pll, divisor: int,
+               torus: tuple[int, int] = (1, 1)) -> EmittedVerilog:
+    """Convert the board's top module and everything below it; `torus`: of boards with a network."""
     inside = emit(SerialChiplet(config, divisor), CHIPLET)
-    top = Ulx3s(pll, divisor)
+    top = Ulx3s(pll, divisor, config.network, torus)
     ports = [getattr(top, name) for name in top.signature.members]
     text = verilog.convert(top, name=TOP, emit_src=False, strip_internal_attrs=True, ports=ports)
     return replace(inside, top=TOP, logic=f"{inside.logic}\n{compact(text)}")

@@ -1,12 +1,14 @@
-"""The board's top module in Verilator, with a model of the PLL."""
+"""The board's top module in Verilator, with models of the PLL and of the cells at the pins."""
 
 from dataclasses import replace
 
 import pytest
 
 from hw.config import CONFIGS
+from hw.fpga_links import LinkPins, board_network
 from hw.fpga_pll import find_pll
 from hw.fpga_top import TOP, Ulx3s, emit_board
+from verif.boards_bench import emit_boards
 from verif.simulator import build_emitted
 
 DIVISOR = 8
@@ -27,6 +29,14 @@ module EHXPLLL #(
   assign LOCK = count[4];
 endmodule
 """
+#: Sends one bit in each half of the cycle after.
+OUTPUT_CELL = """
+module ODDRX1F (input SCLK, RST, D0, D1, output Q);
+  reg first, second;
+  always @(posedge SCLK) begin first <= D0; second <= D1; end
+  assign Q = SCLK ? first : second;
+endmodule
+"""
 
 
 @pytest.mark.sim
@@ -37,6 +47,23 @@ def test_board() -> None:
     simulation = build_emitted(
         Ulx3s(pll, DIVISOR), replace(emitted, logic=emitted.logic + PLL), TOP)
     simulation.run("verif.tb_ulx3s", environment={"TESSERA_DIVISOR": str(DIVISOR)})
+
+
+@pytest.mark.sim
+def test_torus_of_boards() -> None:
+    """Three boards with oscillators of their own and cables as the constraints have the pins."""
+    config = CONFIGS["fpga_small"]
+    config = config.replace(network=board_network(config.lanes))
+    bench, emitted = emit_boards(config, find_pll(65), DIVISOR)
+    simulation = build_emitted(
+        bench, replace(emitted, logic=emitted.logic + PLL + OUTPUT_CELL), emitted.top,
+        public=[f'no_inline -module "{TOP}"'])  # one text for all three to compile
+    simulation.run("verif.tb_boards", environment={"TESSERA_DIVISOR": str(DIVISOR)})
+
+
+def test_more_boards_than_switches_tell() -> None:
+    with pytest.raises(ValueError, match="--torus must be at most 4x4 boards, not 5x1: "):
+        LinkPins(board_network(4), (5, 1))
 
 
 def test_emission_is_repeatable() -> None:

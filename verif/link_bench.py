@@ -56,10 +56,11 @@ class LinkBench(wiring.Component):
 
     Ports: of each side ``SIDE_PORT``, but for clock, wires and time; ``SIDE_reset``: reset of one
     side; of the wires that leave each side ``SIDE_PORT`` as well. ``now``: the cycle. With a
-    ``receive_clock`` of "link", the far side has a clock of its own, ``far_clk``.
+    ``receive_clock`` of "link", the far side has a clock of its own, ``far_clk``, and each side's
+    clock goes over the wires, its edges in the middle of the phits.
     """
 
-    _HIDDEN = ("phit_in", "phit_out", "link_clk", "now")
+    _HIDDEN = ("phit_in", "phit_out", "link_clk", "phit_held", "now")
 
     def __init__(self, config: NetworkConfig, seed: int = 1) -> None:
         self.config = config
@@ -72,7 +73,7 @@ class LinkBench(wiring.Component):
             members[f"{side}_reset"] = In(1)
             for part in (self.sides[i], self.wires[i]):
                 for name, member in part.signature.members.items():
-                    if name not in self._HIDDEN and (part is self.sides[i] or name not in "io"):
+                    if name not in self._HIDDEN and (part is self.sides[i] or name not in ("i", "o", "i_held", "o_held")):
                         members[f"{side}_{name}"] = member
                         self.ports.append((f"{side}_{name}", member, getattr(part, name)))
         self.own_clock = config.receive_clock == "link"
@@ -100,6 +101,7 @@ class LinkBench(wiring.Component):
             target, source = (inner, outer) if member.flow == In else (outer, inner)
             m.d.comb += target.eq(source)
         if self.own_clock:
-            m.d.comb += [self.sides[0].link_clk.eq(self.far_clk),
-                         self.sides[1].link_clk.eq(ClockSignal("sync"))]
+            for i, clock in enumerate((ClockSignal("sync"), self.far_clk)):
+                m.d.comb += [self.wires[i].i_held.eq(self.sides[i].phit_held),
+                             self.sides[1 - i].link_clk.eq(~clock & ~self.wires[i].o_held)]
         return m

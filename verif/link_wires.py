@@ -24,13 +24,15 @@ class LinkWires(wiring.Component):
     """One direction of a link's wires, with errors of many kinds.
 
     Ports: ``i``, ``o``: the phits; a probability, in units of ``2**-24``, for each of ``ERRORS``;
-    ``burst_phits``; ``cut``: ``o`` is 0; ``noise``: ``o`` is random. Latency: none, until a slip.
+    ``burst_phits``; ``cut``: ``o`` is 0; ``noise``: ``o`` is random; ``i_held``, ``o_held``: goes with
+    the phit, without errors. Latency: none, until a slip.
     """
 
     def __init__(self, bits: int, seed: int) -> None:
         self.bits, self.seed = bits, seed
         super().__init__({
-            "i": In(bits), "o": Out(bits), "cut": In(1), "noise": In(1), "burst_phits": In(16),
+            "i": In(bits), "o": Out(bits), "i_held": In(1), "o_held": Out(1),
+            "cut": In(1), "noise": In(1), "burst_phits": In(16),
             **{name: In(PROBABILITY_BITS) for name in ERRORS},
         })
 
@@ -45,9 +47,9 @@ class LinkWires(wiring.Component):
             return random[low:low + PROBABILITY_BITS] < getattr(self, name)
 
         # Delay: 0 to 3 cycles.
-        line = [self.i]
+        line = [Cat(self.i, self.i_held)]
         for i in range(3):
-            line.append(Signal(self.bits, name=f"line_{i}", reset_less=True))
+            line.append(Signal(self.bits + 1, name=f"line_{i}", reset_less=True))
             m.d.sync += line[-1].eq(line[-2])
         delay = Signal(2)
         slipping = happens(randoms[FLIPS], 0, "slip")
@@ -57,7 +59,7 @@ class LinkWires(wiring.Component):
         with m.Switch(delay):
             for i, phit in enumerate(line):
                 with m.Case(i):
-                    m.d.comb += delayed.eq(phit)
+                    m.d.comb += Cat(delayed, self.o_held).eq(phit)
 
         flipped = Value.cast(delayed)
         for i in range(FLIPS):

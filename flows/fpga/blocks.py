@@ -16,6 +16,10 @@ BLOCKS: tuple[tuple[str, str], ...] = (
     ("sequencer and queues", r"chiplet\.chiplet\.core\.(?:sequencer|matrix_queue|vector_queue)"),
     ("memories", r"chiplet\.chiplet\.core\.(?:activations|outputs|results|residual|multipliers|"
                  r"rope|row_scales|row_maxima|program|tokens)"),
+    ("collective engine", r"chiplet\.chiplet\.core\.(?:engine|network_queue)"),
+    ("links", r"chiplet\.chiplet\.network\.(?:link_|control_)|links\."),
+    ("router", r"chiplet\.chiplet\.network\.router"),
+    ("network interface", r"chiplet\.chiplet\.network"),
     ("host bridge", r"chiplet\.chiplet\.bridge"),
     ("serial line", r"chiplet\.bridge"),
 )  # fmt: skip

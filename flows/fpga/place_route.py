@@ -38,8 +38,12 @@ def require_place_and_route() -> None:
     require_package(PACKAGE, "nextpnr-ecp5")
 
 
-def place_and_route(netlist: Path, seed: int, progress: Progress) -> PlacedDesign:
+def place_and_route(
+    netlist: Path, seed: int, progress: Progress, links_mhz: float | None = None
+) -> PlacedDesign:
     """Place and route a netlist for the board; the bitstream comes to lie beside it.
+
+    `links_mhz`: clock of the links of a chiplet with a network.
 
     The tools run there: in their sandbox an absolute path may lead elsewhere.
 
@@ -49,7 +53,7 @@ def place_and_route(netlist: Path, seed: int, progress: Progress) -> PlacedDesig
     pins, config = out / "ulx3s.lpf", out / "routed.config"
     report, delays = out / "nextpnr.json", out / "routed.sdf"
     bitstream = out / "tessera_ulx3s.bit"
-    pins.write_text(constraints())
+    pins.write_text(constraints(links_mhz))
     run_tool(
         "nextpnr-ecp5",
         [*_tool("run_nextpnr_ecp5"), *LFE5U_85F.options, "--json", netlist.name, "--lpf", pins.name,

@@ -46,15 +46,16 @@ def require_synthesis() -> None:
 
 
 def synthesize(
-    config: ChipletConfig, pll: Pll, divisor: int, out: Path, progress: Progress
+    config: ChipletConfig, pll: Pll, divisor: int, torus: tuple[int, int], out: Path,
+    progress: Progress,
 ) -> Synthesis:
-    """Write the board's Verilog into `out` and synthesize it."""
+    """Write the board's Verilog into `out` and synthesize it; `torus` counts with a network."""
     # Elaboration starts here: nothing else of the command line waits for it.
     from hw.fpga_top import emit_board  # noqa: PLC0415
 
     start = time.monotonic()
     progress("writing Verilog")
-    emitted = emit_board(config, pll, divisor)
+    emitted = emit_board(config, pll, divisor, torus)
     logic, memories = out / f"{emitted.top}.v", out / f"{emitted.top}_memories.v"
     write_if_changed(logic, emitted.logic)
     write_if_changed(memories, emitted.sram_fpga)

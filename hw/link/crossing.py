@@ -15,7 +15,7 @@ _POSITION_BITS = ENTRIES.bit_length()
 class Crossing(wiring.Component):
     """FIFO of a few phits, written with one clock and read with another.
 
-    Ports: ``link_clk``: clock of ``link_phit``, of the same or of a lower frequency than the
+    Ports: ``link_clk``: clock of ``link_phit``, with no more edges in the long run than the
     chip's, at any phase; ``phit`` with ``valid``: registers of the chip's clock.
     Latency: 2 cycles of ``link_clk`` at most, and 4 of the chip's. Throughput: a phit in every cycle
     of ``link_clk``.

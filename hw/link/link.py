@@ -26,12 +26,20 @@ COUNTERS = {
 COUNTER_BITS = 32
 
 
+def clock_members(config: NetworkConfig) -> dict[str, wiring.Member]:
+    """Return the ports of a link that go with a clock on the wires."""
+    if config.receive_clock != "link":
+        return {}
+    return {"link_clk": In(1), "phit_held": Out(1)}
+
+
 class Link(wiring.Component):
     """Carries flits in both directions between two chips, each of which has one (docs/link.md).
 
     Ports: ``out_*``, ``in_*``: of a port of the router (hw/network/flit.py), seen from here;
     ``phit_out``, ``phit_in``: the wires, a phit in every cycle; with a ``receive_clock`` of "link"
-    also ``link_clk``, that of ``phit_in``; ``retrain``: start again from nothing (1 for a cycle or
+    also ``link_clk``, that of ``phit_in``, and ``phit_held``: ``phit_out`` gets no clock edge in this
+    cycle (hw/link/serializer.py); ``retrain``: start again from nothing (1 for a cycle or
     more); ``state``, ``cause``: LinkState, LinkCause; ``is_down``: the state is DOWN;
     ``count_*``: events since reset, modulo 2**32 (COUNTERS).
 
@@ -51,7 +59,7 @@ class Link(wiring.Component):
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
-        clock = {"link_clk": In(1)} if config.receive_clock == "link" else {}
+        clock = clock_members(config)
         super().__init__({
             **{name: member.flip() for name, member in
                (departure_members(config) | arrival_members(config)).items()},
@@ -86,6 +94,7 @@ class Link(wiring.Component):
             m.submodules.crossing = crossing = Crossing(config)
             m.d.comb += [
                 crossing.link_clk.eq(self.link_clk), crossing.link_phit.eq(self.phit_in),
+                self.phit_held.eq(serializer.held),
                 deserializer.phit.eq(crossing.phit), deserializer.phit_valid.eq(crossing.valid),
             ]
         else:

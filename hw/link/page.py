@@ -14,6 +14,7 @@ from hw.link.crc import INVERTED, POLYNOMIAL
 from hw.link.credit_return import REFRESH_WORDS
 from hw.link.deserializer import LOST_WORDS
 from hw.link.link import COUNTERS, Link
+from hw.link.serializer import PACE_PHITS
 from hw.link.training import LinkCause, LinkState
 from hw.network.config import NetworkConfig
 from hw.network.flit import CHANNELS
@@ -96,7 +97,9 @@ Reset does the same as `retrain`, and clears the counters. A link that goes nowh
 With several phits to a word, an end looks for words at every phit until the checksum is right; if it
 is right again one word later, words are taken from there on. After {lost} bad words in succession it
 looks again. With the clock of the wires (`receive_clock` "link") phits pass a FIFO into the chip's
-clock; the sender's clock must not be faster than the receiver's.
+clock. There both ends have an oscillator of their own, and neither can send faster than the other
+takes: one phit in {pace} is sent for two cycles with one edge of the clock (`phit_held` in the second),
+so that the frequencies may differ by {parts} parts in a million.
 
 ## Time
 
@@ -166,7 +169,7 @@ def page() -> str:
         polynomial=POLYNOMIAL, terms=POLYNOMIAL.bit_count(), inverted=INVERTED, channels=CHANNELS,
         refresh=REFRESH_WORDS, states=_members(LinkState, "state"),
         causes=_members(LinkCause, "cause"), pattern=wire.TRAINING_PATTERN, version=wire.VERSION,
-        lost=LOST_WORDS, latency=Link.LATENCY,
+        lost=LOST_WORDS, latency=Link.LATENCY, pace=PACE_PHITS, parts=1_000_000 // PACE_PHITS,
         counters=_table(("counter", "counts"),
                         ((f"`count_{name}`", text) for name, text in COUNTERS.items())))
 

@@ -31,7 +31,7 @@ from hw.router.router import Router
 
 def wire_members(config: NetworkConfig) -> dict[str, wiring.Member]:
     """Return the ports to the neighbours, ``<link>_phit_in`` and so on, and the straps."""
-    clock = {"link_clk": In(1)} if config.receive_clock == "link" else {}
+    clock = link.clock_members(config)
     bits = phit_bits(config)
     return {**{f"{name}_{port}": member for name in LINK_NAMES for port, member in (
         {"phit_in": In(bits), "phit_out": Out(bits)} | clock).items()}, **strap_members()}
@@ -102,7 +102,8 @@ class ChipNetwork(wiring.Component):
                   for counter in link.COUNTERS),
             ]
             if config.receive_clock == "link":
-                m.d.comb += one.link_clk.eq(getattr(self, f"{name}_link_clk"))
+                m.d.comb += [one.link_clk.eq(getattr(self, f"{name}_link_clk")),
+                             getattr(self, f"{name}_phit_held").eq(one.phit_held)]
 
         wiring.connect(m, wiring.flipped(self.far_request), interface.far_request)
         wiring.connect(m, interface.far_response, wiring.flipped(self.far_response))

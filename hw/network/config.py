@@ -26,7 +26,8 @@ class NetworkConfig:
     replay_flits: int = 16
     #: Cycles (phits) in which a word passes the wires: more take fewer wires and give less throughput.
     phits_per_word: int = 1
-    #: Clock of a link's incoming wires: the chip's own ("core"), or one that comes with them ("link").
+    #: Clock of a link's incoming wires: the chip's own ("core"), or one that comes with them ("link"),
+    #: from a chip whose oscillator is another.
     receive_clock: str = "core"
     #: A link goes down after so many cycles without one good word.
     silence_cycles: int = 1024
@@ -36,7 +37,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         for field, low, high in (
             ("flit_bytes", 8, 64), ("queue_flits", 4, 64), ("replay_flits", 4, 64),
-            ("phits_per_word", 1, 16), ("silence_cycles", 64, 1 << 20),
+            ("phits_per_word", 1, 32), ("silence_cycles", 64, 1 << 20),
         ):
             value = getattr(self, field)
             whole = isinstance(value, int) and not isinstance(value, bool)

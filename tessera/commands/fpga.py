@@ -11,6 +11,7 @@ from rich.table import Table
 from compiler.compile import compile_model
 from compiler.quantize import quantize
 from compiler.timing import predict
+from compiler.torus import parse_torus
 from hw.config import ChipletConfig, find_config
 from hw.host.serial_protocol import DEFAULT_BAUD
 from tessera.options import ConfigOption, JsonOption, VerboseOption, load_model
@@ -42,6 +43,13 @@ def fpga(
         float, typer.Option(help="Core clock in MHz; the next lower one that the PLL can make.")
     ] = DEFAULT_MHZ,
     baud: Annotated[int, typer.Option(help="Bits a second on the serial line.")] = DEFAULT_BAUD,
+    torus: Annotated[
+        str | None,
+        typer.Option(
+            help="With links to other boards, in a torus of so many columns x rows, such as 2x2.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=1, help="Start of the placer's random choices.")] = 1,
     model: Annotated[
         Path | None,
@@ -64,10 +72,15 @@ def fpga(
     from flows.fpga.place_route import place_and_route, require_place_and_route  # noqa: PLC0415
     from flows.fpga.report import build_report  # noqa: PLC0415
     from flows.fpga.synthesis import require_synthesis, synthesize  # noqa: PLC0415
+    from hw.fpga_links import board_network, check_boards  # noqa: PLC0415
     from hw.fpga_pll import find_pll  # noqa: PLC0415
     from hw.host.uart import find_divisor  # noqa: PLC0415
 
-    chiplet = find_config(config)
+    chiplet, boards = find_config(config), (1, 1)
+    if torus is not None:
+        boards = parse_torus(torus)
+        check_boards(boards)
+        chiplet = chiplet.replace(network=board_network(chiplet.lanes))
     check_writable(json, "--json")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
@@ -80,9 +93,10 @@ def fpga(
     out.mkdir(parents=True, exist_ok=True)
 
     with _stage("synthesis") as progress:
-        synthesis = synthesize(chiplet, pll, divisor, out, progress)
+        synthesis = synthesize(chiplet, pll, divisor, boards, out, progress)
     with _stage("place and route") as progress:
-        placed = place_and_route(synthesis.netlist, seed, progress)
+        placed = place_and_route(synthesis.netlist, seed, progress,
+                                 None if torus is None else pll.core_mhz)
     with step("reading the delays"):
         report = build_report(chiplet, seed, pll.core_mhz, synthesis, placed, speed)
     write_json(out / "report.json", report.as_dict())
