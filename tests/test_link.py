@@ -8,17 +8,22 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from amaranth.hdl import Module
+from amaranth.sim import Simulator
 from hypothesis import strategies as st
 
 from flows.structure.clock_domains import crossings, unsafe
 from flows.structure.netlist import flat_design
 from flows.structure.ports import port_paths
+from golden.crc import CRC_BITS, crc
 from golden.link import Endpoint, Flit, Word, WordFormat
 from hw.emit import emit
 from hw.link.crossing import Crossing
+from hw.link.deserializer import Deserializer
 from hw.link.link import Link
 from hw.link.page import page
-from hw.link.wire import phit_bits, status_layout, training_data, wire_layout
+from hw.link.serializer import Serializer
+from hw.link.wire import phit_bits, status_layout, training_data, wire_layout, word_bits
 from hw.network.config import NetworkConfig
 from verif.link_bench import LinkBench
 from verif.link_measure import measure
@@ -30,6 +35,9 @@ CONFIGS = {
     "narrow": {"flit_bytes": 8},
     "clocks": {"flit_bytes": 8, "phits_per_word": 4, "receive_clock": "link"},
     "phits": {"flit_bytes": 8, "phits_per_word": 2},
+    # The checksum is made phit by phit.
+    "board": {"flit_bytes": 8, "phits_per_word": 32, "receive_clock": "link",
+              "silence_cycles": 2048},
     "full": {"silence_cycles": NetworkConfig().silence_cycles},
 }
 
@@ -47,6 +55,60 @@ def run(name: str, flits: int, **arguments: object) -> None:
 def test_link(name: str) -> None:
     """All cocotb tests."""
     run(name, 20_000)
+
+
+@pytest.mark.sim
+def test_link_of_many_phits() -> None:
+    run("board", 1_000)
+
+
+@pytest.mark.parametrize("sizes", [{"flit_bytes": 8, "phits_per_word": 32},
+                                   {"flit_bytes": 16, "queue_flits": 4, "replay_flits": 8,
+                                    "phits_per_word": 32},
+                                   {"flit_bytes": 8, "phits_per_word": 4}])
+def test_words_on_the_wires(sizes: dict[str, int]) -> None:
+    """Words of random messages have golden's checksum; those with an error are not delivered."""
+    rng = random.Random(2)
+    config = NetworkConfig(**sizes)
+    phits, width, below = config.phits_per_word, phit_bits(config), word_bits(config) - CRC_BITS
+    serializer, deserializer = Serializer(config), Deserializer(config)
+    top = Module()
+    top.submodules += [serializer, deserializer]
+    messages = [rng.getrandbits(below) for _ in range(60)]
+    damaged = {i for i in range(20, 60) if rng.random() < 0.3}
+    wires, delivered = [], []
+
+    async def bench(ctx) -> None:
+        ctx.set(deserializer.phit_valid, 1)
+        waiting, first = list(messages), 0
+        while len(wires) < (len(messages) + 1) * phits:
+            phit, loads = ctx.get(serializer.phit), ctx.get(serializer.slot)
+            if loads and not first:
+                first = len(wires) + 2  # where the first message's first phit will be
+            wires.append(phit)
+            word, place = divmod(len(wires) - 1 - first, phits)
+            bad = word in damaged and place == word % phits
+            ctx.set(deserializer.phit, phit ^ bad << word % width)
+            if ctx.get(deserializer.good):
+                delivered.append(ctx.get(deserializer.message.as_value()))
+            await ctx.tick()
+            if loads and waiting:
+                ctx.set(serializer.message.as_value(), waiting.pop(0))
+        del wires[:first]
+
+    simulator = Simulator(top)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    for i, message in enumerate(messages[:-1]):
+        word = sum(phit << k * width for k, phit in enumerate(wires[i * phits:(i + 1) * phits]))
+        want = message | crc(message, below) << below
+        assert word == want, f"word {i}: got {word:#x}, want {want:#x}"
+    whole = [message for i, message in enumerate(messages) if i not in damaged]
+    aligned = whole.index(delivered[0])
+    assert aligned <= 3
+    assert delivered == whole[aligned:aligned + len(delivered)]
+    assert len(delivered) >= len(whole) - 5
 
 
 @pytest.mark.sim

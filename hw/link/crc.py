@@ -1,4 +1,4 @@
-"""CRC-24 over a whole word of the link in one step: a matrix of XORs."""
+"""CRC-24 over a word of the link: in one step as a matrix of XORs, or phit by phit."""
 
 from collections.abc import Mapping, Sequence
 
@@ -34,6 +34,34 @@ def is_good(m: Module, word: Value, name: str) -> Value:
     bits = len(word) - CRC_BITS
     syndrome = _product(m, word, [*columns(bits), *(1 << i for i in range(CRC_BITS))], name)
     return syndrome == INVERTED
+
+
+def goes_by_phits(phit_bits: int, phits: int) -> bool:
+    """Return whether the checksum is whole phits, so that it can be made phit by phit."""
+    return phits > 1 and CRC_BITS % phit_bits == 0
+
+
+def next_sum(m: Module, total: Value, phit: Value, bits: int, name: str,
+             gone: Value | None = None) -> Value:
+    """Return the sum over a message's phits when one more has passed, the lowest first.
+
+    ``bits``: of the message. The sum starts at 0; after all phits it is the checksum but for
+    ``INVERTED``. With ``gone`` it slides on: over as many phits as before, without that one.
+    """
+    width, weights = len(phit), columns(bits)
+    down = [_divided(1 << i, width) for i in range(CRC_BITS)]
+    terms, patterns = Cat(total, phit), [*down, *weights[bits - width:]]
+    if gone is not None:
+        terms = Cat(terms, gone)
+        patterns += [_divided(weight, width) for weight in weights[:width]]
+    return _product(m, terms, patterns, name)
+
+
+def _divided(remainder: int, power: int) -> int:
+    """Return a remainder divided by x**power."""
+    for _ in range(power):
+        remainder = (remainder ^ POLYNOMIAL if remainder & 1 else remainder) >> 1
+    return remainder
 
 
 def _product(m: Module, message: Value, column: Sequence[int], name: str) -> Value:

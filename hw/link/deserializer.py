@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.link.crc import is_good
+from hw.link.crc import CRC_BITS, INVERTED, goes_by_phits, is_good, next_sum
 from hw.link.wire import message_layout, phit_bits, word_bits
 from hw.network.config import NetworkConfig
 
@@ -45,14 +45,17 @@ class Deserializer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         phits, width = self.config.phits_per_word, phit_bits(self.config)
-        word = Signal(word_bits(self.config), reset_less=True)
+        word = Signal(word_bits(self.config), reset_less=not goes_by_phits(width, phits))
         message = Signal(message_layout(self.config), reset_less=True)
         fresh, right, complete = Signal(), Signal(), Signal()
         with m.If(self.phit_valid):
             m.d.sync += word.eq(Cat(word, self.phit)[width:])
         # Judged in any case; what is made of it, in the next cycle.
         correct, judged = Signal(), Signal()
-        m.d.comb += correct.eq(is_good(m, word, "syndrome"))
+        if goes_by_phits(width, phits):
+            m.d.comb += correct.eq(self._slide(m, word))
+        else:
+            m.d.comb += correct.eq(is_good(m, word, "syndrome"))
         m.d.sync += [fresh.eq(self.phit_valid), right.eq(correct & complete), judged.eq(complete)]
         with m.If(complete):
             m.d.sync += Value.cast(message).eq(word)
@@ -62,6 +65,15 @@ class Deserializer(wiring.Component):
         else:
             self._align(m, fresh, complete, judged, right)
         return m
+
+    def _slide(self, m: Module, word: Value) -> Value:
+        """Return whether the last phits are a word: its checksum slides along, from a word of zeros."""
+        width, bits = len(self.phit), len(word) - CRC_BITS
+        total = Signal(CRC_BITS)
+        with m.If(self.phit_valid):
+            m.d.sync += total.eq(next_sum(m, total, word[bits:bits + width], bits, "syndrome",
+                                          gone=word[:width]))
+        return (total ^ word[bits:]) == INVERTED
 
     def _align(self, m: Module, fresh: Value, complete: Value, judged: Value,
                right: Value) -> None:

@@ -33,7 +33,9 @@ class OutputPort(wiring.Component):
     channel get it in the order of their last packets on it; inputs whose flits compete for a cycle
     in the order of their last flits: both least recently served first.
 
-    Latency: 2 cycles from a grant to ``out_valid``. Throughput: 1 flit per cycle. When ``link_up``
+    Latency: 2 cycles from a grant to ``out_valid``. Throughput: 1 flit per cycle; towards a link of
+    several phits to a word, 1 in two cycles, so that nothing in the router but the register before the
+    link waits for ``out_ready``. When ``link_up``
     is 0, nothing is granted, flits on their way vanish and all channels become free.
     """
 
@@ -43,6 +45,7 @@ class OutputPort(wiring.Component):
     def __init__(self, config: NetworkConfig, target: Port) -> None:
         self.config, self.target = config, target
         self.inputs = len(SOURCES[target])
+        self._slow = target is not Port.LOCAL and config.phits_per_word > 1
 
         def each(shape: object) -> data.ArrayLayout:
             return data.ArrayLayout(shape, self.inputs)
@@ -61,9 +64,11 @@ class OutputPort(wiring.Component):
         m = Module()
         advance, granted = Signal(), Signal()
         m.submodules.cycles = cycles = Arbiter(self.inputs)
+        clears = ~self.out_valid
+        if not self._slow:
+            clears = clears | self.out_ready
         m.d.comb += [
-            advance.eq(~self.link_up | ~self.out_valid | self.out_ready),
-            self.ready.eq(self.link_up & (~self.out_valid | self.out_ready)),
+            advance.eq(~self.link_up | clears), self.ready.eq(self.link_up & clears),
             cycles.requests.eq(self.requests), self.grants.eq(cycles.grants),
             cycles.served.eq(cycles.grants), granted.eq(self.requests.any()),
         ]
@@ -121,5 +126,8 @@ class OutputPort(wiring.Component):
                 m.d.sync += [flit.eq(choose(source, self.flits)), number.eq(Cat(
                     Cat(channel[c] for c in range(CHANNELS) if c >> bit & 1).any()
                     for bit in range(CHANNEL_BITS)))]
+        if self._slow:
+            with m.If(~advance & self.out_ready):
+                m.d.sync += self.out_valid.eq(0)
         m.d.comb += [self.out_flit.data.eq(flit.data), self.out_flit.head.eq(flit.head),
                      self.out_flit.tail.eq(flit.tail), self.out_flit.channel.eq(number)]
