@@ -17,8 +17,10 @@ from flows.fpga.report import build_report
 from flows.fpga.synthesis import run_synthesis
 from flows.fpga.timing import Timing, worst_paths
 from hw.config import CONFIGS
+from hw.fpga_links import board_network
 from hw.fpga_pll import LEAST_DETECTOR_MHZ, OSCILLATOR_MHZ, VCO_MHZ, find_pll
 from hw.fpga_top import Ulx3s
+from hw.network.config import NetworkConfig
 from tessera.cli import app
 
 #: Two registers, a LUT between them, and a path to a second register that is longer.
@@ -118,17 +120,20 @@ def test_pll_refuses() -> None:
         find_pll(5)
 
 
-def test_every_pin_has_a_site() -> None:
+@pytest.mark.parametrize("network", [None, board_network(4)])
+def test_every_pin_has_a_site(network: NetworkConfig | None) -> None:
     """Each bit of the board's ports is placed once, on a site of its own."""
     ports = set()
-    for name, member in Ulx3s(find_pll(65), 65).signature.members.items():
+    for name, member in Ulx3s(find_pll(65), 65, network).signature.members.items():
         ports |= {name} if member.shape == 1 else {f"{name}[{i}]" for i in range(member.shape)}
-    text = board.constraints()
+    text = board.constraints(None if network is None else 65.0)
     placed = re.findall(r'^LOCATE COMP "(\S+)" SITE "(\w+)";$', text, re.MULTILINE)
     assert {port for port, _ in placed} == ports
     assert len({site for _, site in placed}) == len(placed)
     assert set(re.findall(r'^IOBUF PORT "(\S+)"', text, re.MULTILINE)) == ports
     assert 'FREQUENCY PORT "clk_25mhz" 25 MHZ;' in text
+    clocks = set(re.findall(r'^FREQUENCY PORT "(\w+)" 65 MHZ;', text, re.MULTILINE))
+    assert clocks == {port for port in ports if port.endswith("_clk_in")}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +146,11 @@ def test_every_pin_has_a_site() -> None:
         ("chiplet.chiplet.core.vector_queue.head", "sequencer and queues"),
         ("chiplet.chiplet.core.residual.memory.mem.0.0", "memories"),
         ("chiplet.chiplet.core.units_idle_LUT4_Z", "other"),
+        ("chiplet.chiplet.core.engine.stage_2_TRELLIS_FF_Q", "collective engine"),
+        ("chiplet.chiplet.network.link_east.serializer.word_TRELLIS_FF_Q", "links"),
+        ("chiplet.chiplet.network.router.input_west.select", "router"),
+        ("chiplet.chiplet.network.transport.sender.left", "network interface"),
+        ("links.place_x_TRELLIS_FF_Q", "links"),
         ("chiplet.chiplet.bridge.registers.x", "host bridge"),
         ("chiplet.bridge.receiver.phase", "serial line"),
         ("count_TRELLIS_FF_Q", "other"),
@@ -191,6 +201,8 @@ def test_paths() -> None:
         (("--config", "huge"), "config must be one of .*, not 'huge'"),
         (("--model", "models/shakespeare-850k"),
          "the model needs 5632 more bank_words than the 2048 .* of configuration fpga: use .*"),
+        (("--torus", "5x1"), "--torus must be at most 4x4 boards, not 5x1: .*"),
+        (("--torus", "2"), "--torus must be columns x rows, .*, not '2'"),
     ],
 )  # fmt: skip
 def test_refused(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -337,7 +349,9 @@ def check_run(config: str, out: Path, *arguments: object) -> dict:
     assert report["multiplications"]["pes"] == macs <= report["resources"]["MULT18X18D"]["used"]
     by_block = {block["name"]: block for block in report["blocks"]}
     assert by_block["array"]["multipliers"] == macs
-    assert all(by_block[name]["luts"] > 0 for name in blocks.NAMES)
+    network = "--torus" in arguments
+    assert all((by_block[name]["luts"] > 0) == (network or name not in blocks.OF_NETWORK)
+               for name in blocks.NAMES)
     # The router's own LUTs (for constants and buffers) are few.
     luts = sum(block["luts"] for block in report["blocks"])
     assert 0.9 * luts < report["resources"]["LUT4"]["used"] < 1.1 * luts
@@ -364,3 +378,9 @@ def test_full_configuration(tmp_path: Path) -> None:
     report = check_run("fpga", tmp_path / "out")
     assert report["multiplications"]["pes"] == 128
     assert report["resources"]["DP16KD"]["used"] <= 208
+
+
+@pytest.mark.slow
+def test_torus_of_boards(tmp_path: Path) -> None:
+    """The whole array with links to other boards: the same limits."""
+    check_run("fpga", tmp_path / "out", "--torus", "2x2")

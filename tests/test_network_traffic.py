@@ -27,10 +27,22 @@ def _network(columns: int, rows: int, wrap: bool) -> golden.Network:
 @pytest.mark.parametrize(("columns", "rows", "wrap"), SHAPES)
 def test_everything_arrives(program: Path, columns: int, rows: int, wrap: bool) -> None:
     """Overload, links that are not always ready: all packets come, in order, on golden's ways."""
-    network = _network(columns, rows, wrap)
+    _check_arrivals(program, _network(columns, rows, wrap), 800)
+
+
+@pytest.mark.sim
+def test_everything_arrives_by_narrow_links() -> None:
+    """The same with ports for links of several phits to a word, which take a flit in two cycles."""
+    config = NetworkConfig(flit_bytes=16, queue_flits=4, phits_per_word=2)
+    narrow = build_network(config, latency=3, name="network_narrow")
+    for shape in ((2, 2, False), (4, 4, True)):
+        _check_arrivals(narrow, _network(*shape), 1600)
+
+
+def _check_arrivals(program: Path, network: golden.Network, cycles: int) -> None:
     with NetworkSimulation(program, network) as simulation:
         simulation.set(hold=1, rate=65_535 // 5)
-        simulation.run(800)
+        simulation.run(cycles)
         simulation.drain()
         want = {(node, port.value): 0 for node in network.nodes() for port in PORTS}
         for (source, destination), packets in simulation.sent().items():
@@ -45,7 +57,7 @@ def test_everything_arrives(program: Path, columns: int, rows: int, wrap: bool) 
                     f"node {node}, {port.name}: {got} flits, want {want[node, port.value]}"
         # Packets of all sizes.
         simulation.set(length=0, length_mask=15, rate=65_535 // 10)
-        simulation.run(800)
+        simulation.run(cycles)
         simulation.drain()
 
 

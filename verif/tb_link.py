@@ -27,6 +27,8 @@ FLITS = int(os.environ.get("TESSERA_FLITS", "20000"))
 ALL = (1 << CHANNELS) - 1
 #: Cycles in which everything that is on its way arrives, errors apart.
 SETTLE_CYCLES = 400
+#: Errors of phits are rarer, and waits longer, where a word has more phits than four.
+SCALE = max(1, CONFIG.phits_per_word // 4)
 #: Period of the far side's clock, if it has one of its own: 500 parts in a million faster.
 FAR_PERIOD_PS = 1000 * CLOCK_PERIOD_NS - 1
 _INPUTS = ("reset", "clear", "retrain", "channels", "rate", "drained", "drain_rate", "cut", "noise",
@@ -97,7 +99,7 @@ class Bench:
 
     async def cycles(self, count: int) -> None:
         """Wait until just after an edge."""
-        await Timer((count - 1) * CLOCK_PERIOD_NS or 1, unit="ns")
+        await Timer((2 * count - 1) * CLOCK_PERIOD_NS // 2, unit="ns")
         await RisingEdge(self.dut.clk)
 
     def errors(self, bit_error_rate: float = 0.0, **probabilities: float) -> None:
@@ -176,7 +178,8 @@ async def with_errors(dut) -> None:
         report(bench, f"bit error rate {rate:g}", cycles)
         await bench.check()
     bench.set_both(burst_phits=30 * CONFIG.phits_per_word)
-    bench.errors(1e-4, drop=1e-2, duplicate=1e-2, slip=1e-3, burst=1e-3)
+    bench.errors(1e-4, drop=1e-2 / SCALE, duplicate=1e-2 / SCALE, slip=1e-3 / SCALE,
+                 burst=1e-3 / SCALE)
     cycles = await bench.traffic(FLITS)
     report(bench, "drops, duplicates, slips, bursts", cycles)
     await bench.check()
@@ -197,9 +200,9 @@ async def back_pressure(dut) -> None:
     bench.errors(3e-4)
     for drained, drain_rate in ((ALL, 20), (ALL & ~0b100, 255), (0b1, 100)):
         bench.set_both(channels=ALL, drained=drained, drain_rate=drain_rate)
-        await bench.cycles(4000)
+        await bench.cycles(4000 * SCALE)
     bench.set_both(drained=0)
-    await bench.cycles(2000)
+    await bench.cycles(2000 * SCALE)
     # Every queue is full, and no more flits come.
     held = [bench.totals(side).arrived for side in SIDES]
     await bench.cycles(1000)
@@ -220,7 +223,7 @@ async def cut_and_repaired(dut) -> None:
         assert (bench.state("near"), bench.cause("near")) == (LinkState.DOWN, LinkCause.PEER)
         assert all(bench.get(side, "is_down") for side in SIDES)
         bench.set("near", **{kind: 0})
-        await bench.cycles(200)
+        await bench.cycles(200 * SCALE)
         assert all(bench.state(side) == LinkState.DOWN for side in SIDES)
         await train_again(bench)
         await bench.traffic(500)

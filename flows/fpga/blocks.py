@@ -17,12 +17,14 @@ BLOCKS: tuple[tuple[str, str], ...] = (
     ("memories", r"chiplet\.chiplet\.core\.(?:activations|outputs|results|residual|multipliers|"
                  r"rope|row_scales|row_maxima|program|tokens)"),
     ("collective engine", r"chiplet\.chiplet\.core\.(?:engine|network_queue)"),
-    ("links", r"chiplet\.chiplet\.network\.(?:link_|control_)|links\."),
+    ("links", r"(?:chiplet\.chiplet\.network\.(?:link|control)_(?:north|east|south|west)|links)"),
     ("router", r"chiplet\.chiplet\.network\.router"),
     ("network interface", r"chiplet\.chiplet\.network"),
     ("host bridge", r"chiplet\.chiplet\.bridge"),
     ("serial line", r"chiplet\.bridge"),
 )  # fmt: skip
+#: Blocks that only a chiplet with a network has.
+OF_NETWORK = ("collective engine", "links", "router", "network interface")
 #: The rest of the core, and the board's top module.
 OTHER = "other"
 #: The blocks in the order of the report.

@@ -103,7 +103,7 @@ def build_report(
 ) -> FpgaReport:
     """Collect the figures; `model` is a model's name and its cycles per token."""
     tool = json.loads(placed.report.read_text())
-    # The slowest clock would be the oscillator's, but nothing but the PLL runs on it.
+    # Nothing but the PLL runs on the oscillator's clock. Those of the links must be as fast as the core's.
     fmax = min(clock["achieved"] for clock in tool["fmax"].values())
     with placed.delays.open(encoding="utf-8") as lines:
         worst = worst_paths(Timing.parse(lines).longest_paths(), GROUPS)

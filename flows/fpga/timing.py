@@ -1,7 +1,8 @@
 """Worst paths of a routed design, from the delays that nextpnr writes as SDF.
 
 nextpnr itself reports one path: the worst of all. This finds the longest one to each register, so
-that the report can show the worst of each block. There is one clock, whose skew is not counted.
+that the report can show the worst of each block. All clocks count as one, whose skew is not counted:
+those of the links have the core's frequency, and what passes between clocks has more time than this.
 """
 
 import re

@@ -98,13 +98,15 @@ class Transmitter(wiring.Component):
             self.message.flit.eq(flit),
         ]
         training = flit_layout(config).const({"data": training_data(config)}).as_value()
+        # Coded in two bits, so that each bit of the flit is a function of four.
+        kept, new = Signal(), Signal()
+        m.d.comb += [kept.eq(again | ~self.up), new.eq(take | ~self.up)]
         with m.If(self.slot):
             m.d.sync += [
                 head.kind.eq(Mux(again | take, Kind.DATA, Kind.IDLE)),
                 head.sequence.eq(following), head.epoch.eq(epoch), head.status.eq(self.status),
-                # At most one of these is true.
-                flit.eq(Mux(again, buffer.read_data, 0) | Mux(take, Value.cast(self.out_flit), 0)
-                        | Mux(self.up, 0, training)),
+                flit.eq(Mux(kept, Mux(new, training, buffer.read_data),
+                            Mux(new, Value.cast(self.out_flit), 0))),
             ]
             with m.If(~self.up):
                 m.d.sync += [head.kind.eq(Kind.TRAINING), head.status.eq(0),
