@@ -31,6 +31,36 @@ ConfigOption = Annotated[
 NetworkOption = Annotated[
     bool, typer.Option("--network", help="With router, links and collective engine.")
 ]
+TorusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--torus", help="COLUMNSxROWS: several chiplets share the model, such as 2x2.",
+        show_default=False,
+    ),
+]
+TensorOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tensor-parallel",
+        help="Chips that share the tensors of a layer; without it all, or all of a stage.",
+        show_default=False,
+    ),
+]
+PipelineOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pipeline-parallel", help="Stages, each with some of the layers; without it 1.",
+        show_default=False,
+    ),
+]
+SequencesOption = Annotated[
+    int,
+    typer.Option(
+        "--sequences", min=1,
+        help="Continuations of the prompt that are made side by side: as many as there are stages "
+        "keep all of them busy.",
+    ),
+]
 JsonOption = Annotated[
     Path | None,
     typer.Option("--json", help="File to write the figures to.", show_default=False),

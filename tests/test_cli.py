@@ -410,6 +410,77 @@ def test_compile_and_disasm(model: Path, tmp_path: Path) -> None:
     assert listing.read_text() == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--torus", "2"], "--torus must be columns x rows, each 1 to 8, such as 2x2, not '2'"),
+        (["--torus", "2x2", "--tensor-parallel", 3],
+         "--tensor-parallel must divide the 4 chips of --torus 2x2, not 3"),
+        (["--torus", "2x2", "--tensor-parallel", 2, "--pipeline-parallel", 4],
+         "tensor-parallel times pipeline-parallel must be the 4 chips of a torus of 2x2, not 2 times 4"),
+        (["--torus", "3x1"], "tensor-parallel must divide the model's "),
+        (["--pipeline-parallel", 2],
+         "--tensor-parallel, --pipeline-parallel"),
+        (["--sequences", 2], "--tensor-parallel, --pipeline-parallel"),
+        (["--sequences", 0, "--torus", "2x2"], "Invalid value for '--sequences'"),
+    ],
+)  # fmt: skip
+def test_refused_torus(model: Path, tmp_path: Path, options: list[object], sentence: str) -> None:
+    """Chips that cannot share the model so are refused before any simulation, with what can."""
+    out = tmp_path / "images"
+    assert refuse("compile", "--model", model, "--config", "tiny", "--out", out,
+                  *options).startswith(sentence)
+    assert not out.exists()
+    assert refuse(*run(model, "--tokens", 2, "--config", "tiny", *options, engine="rtl")
+                  ).startswith(sentence)
+
+
+def test_torus_needs_the_rtl(model: Path) -> None:
+    assert refuse(*run(model, "--tokens", 2, "--torus", "2x2")).startswith("--torus runs the RTL")
+
+
+def test_compile_for_a_torus(model: Path, tmp_path: Path) -> None:
+    """An image for each chip, its place, its rings, and fewer predicted cycles than of one chip."""
+    cycles = {}
+    for torus in (None, "2x1", "1x2"):
+        out, json_file = tmp_path / f"out_{torus}", tmp_path / f"figures_{torus}.json"
+        options = [] if torus is None else ["--torus", torus]
+        result = invoke("compile", "--model", model, "--config", "tiny", "--out", out,
+                        "--json", json_file, *options)
+        assert result.exit_code == 0, result.output
+        values = figures(json_file)
+        cycles[torus] = values["predicted_cycles_per_token"]
+        if torus is None:
+            assert out.is_file() and values["torus"] is None
+            continue
+        columns, rows = map(int, torus.split("x"))
+        described = json.loads((out / "torus.json").read_text())
+        assert (described["columns"], described["rows"], described["tensor"]) == (columns, rows, 2)
+        assert [entry["rank"] for entry in described["chips"]] == [0, 1]
+        for entry, other in zip(described["chips"], reversed(described["chips"]), strict=True):
+            image = ChipImage.load(out / entry["image"])
+            assert image.share.rank == entry["rank"]
+            assert entry["rings"]["row"] == other["chip"]
+    assert cycles["2x1"] == cycles["1x2"] != cycles[None]
+
+
+@pytest.mark.sim
+def test_rtl_of_a_torus(model: Path, tmp_path: Path) -> None:
+    """Two chips write what golden writes, and the tables of chips and links are there."""
+    out, golden = tmp_path / "figures.json", tmp_path / "golden.json"
+    result = invoke(*run(model, "--tokens", 3, "--torus", "2x1", "--bit-error-rate", 1e-4,
+                         "--json", out, engine="rtl"), "--config", "tiny")
+    assert result.exit_code == 0, result.output
+    assert "bit-exact: yes" in result.stdout.splitlines()
+    invoke(*run(model, "--tokens", 3, "--json", golden))
+    values = figures(out)
+    assert values["tokens"] == figures(golden)["tokens"]
+    assert [entry["chip"] for entry in values["chips"]] == [[0, 0], [1, 0]]
+    assert all(entry["links"]["east" if i == 0 else "west"]["flits_out"] > 0
+               for i, entry in enumerate(values["chips"]))
+    assert "(0, 0) east" in result.stdout
+
+
 def test_verilog(tmp_path: Path) -> None:
     result = invoke("verilog", "--config", "tiny", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output

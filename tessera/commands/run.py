@@ -29,7 +29,11 @@ from tessera.options import (
     ConfigOption,
     JsonOption,
     ModelOption,
+    PipelineOption,
+    SequencesOption,
+    TensorOption,
     TokenizerOption,
+    TorusOption,
     VerboseOption,
     load_model,
     prompt_ids,
@@ -104,30 +108,10 @@ def run(
         float | None,
         typer.Option(help="The board's clock, to reckon tokens per second.", show_default=False),
     ] = None,
-    torus: Annotated[
-        str | None,
-        typer.Option(
-            help="COLUMNSxROWS: several chiplets share the model, such as 2x2.", show_default=False
-        ),
-    ] = None,
-    tensor_parallel: Annotated[
-        int | None,
-        typer.Option(
-            help="Chips that share the tensors of a layer; without it all, or all of a stage.",
-            show_default=False,
-        ),
-    ] = None,
-    pipeline_parallel: Annotated[
-        int | None,
-        typer.Option(help="Stages, each with some of the layers; without it 1.", show_default=False),
-    ] = None,
-    sequences: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Continuations of the prompt that are made side by side: as many as there are "
-            "stages keep all of them busy.",
-        ),
-    ] = 1,
+    torus: TorusOption = None,
+    tensor_parallel: TensorOption = None,
+    pipeline_parallel: PipelineOption = None,
+    sequences: SequencesOption = 1,
     bit_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Chance that a bit between two chiplets flips.")
     ] = 0.0,
