@@ -45,7 +45,7 @@ def test_board() -> None:
     pll = find_pll(65)
     emitted = emit_board(CONFIGS["fpga_small"], pll, DIVISOR)
     simulation = build_emitted(
-        Ulx3s(pll, DIVISOR), replace(emitted, logic=emitted.logic + PLL), TOP)
+        Ulx3s(pll, DIVISOR), replace(emitted, logic=emitted.logic + PLL), TOP, short=True)
     simulation.run("verif.tb_ulx3s", environment={"TESSERA_DIVISOR": str(DIVISOR)})
 
 
@@ -57,7 +57,7 @@ def test_torus_of_boards() -> None:
     bench, emitted = emit_boards(config, find_pll(65), DIVISOR)
     simulation = build_emitted(
         bench, replace(emitted, logic=emitted.logic + PLL + OUTPUT_CELL), emitted.top,
-        public=[f'no_inline -module "{TOP}"'])  # one text for all three to compile
+        public=[f'no_inline -module "{TOP}"'], short=True)  # one text for all three boards
     simulation.run("verif.tb_boards", environment={"TESSERA_DIVISOR": str(DIVISOR)})
 
 

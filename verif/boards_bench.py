@@ -57,7 +57,7 @@ class BoardsBench(wiring.Component):
         return m
 
 
-def _join(m: Module, *ends: tuple[dict[str, Signal], str, list[str]]) -> None:
+def _join(m: Module, *ends: tuple[dict[str, Signal], str, tuple[str, ...]]) -> None:
     """Join the pins that two links have on a header, each with the one in the same place."""
     port_of = {site: port for port, (site, *_) in network_pins().items()}
     pins = []

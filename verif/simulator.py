@@ -122,10 +122,13 @@ def build(
 
 def build_emitted(
     component: wiring.Component, emitted: EmittedVerilog, name: str, *, public: Sequence[str] = (),
-    inferable: bool = False,
+    inferable: bool = False, short: bool = False,
     netlist: Callable[[EmittedVerilog], EmittedVerilog] | None = None,
 ) -> Simulation:
-    """Compile the text that was made of ``component``, with module ``name`` at the top."""
+    """Compile the text that was made of ``component``, with module ``name`` at the top.
+
+    ``short``: for runs that take less time than to optimize the simulator.
+    """
     prepare_environment()
     directory = BUILD_ROOT / name
     if netlist is not None:
@@ -136,7 +139,7 @@ def build_emitted(
         fcntl.flock(lock, fcntl.LOCK_EX)
         _build_if_changed(component, emitted, name, directory, public, inferable,
                           # Hundreds of thousands of gates take the C++ compiler too long.
-                          optimize="-O2 -march=native" if netlist is None else "-O0")
+                          optimize="-O0" if short or netlist is not None else "-O2 -march=native")
     return Simulation(directory=directory, top=name)
 
 

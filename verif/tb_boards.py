@@ -60,7 +60,7 @@ class Host:
 
 @cocotb.test()
 async def torus_of_boards(dut) -> None:
-    """Registers and memories of each board from the first; a board that is missing answers DECERR."""
+    """Reach registers and memories of each board from the first, and get DECERR from one that is missing."""
     for i, period in enumerate(PERIODS_PS):
         dut[f"btn_{i}"].value = 0
         Clock(dut[f"clk_{i}"], period, unit="ps", period_high=period // 2).start()

@@ -18,10 +18,14 @@ PINS: dict[str, tuple[str, str, int | None]] = {
        for i, site in enumerate(("B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3"))},
 }  # fmt: skip
 #: Sites of the headers' pins gp0 to gp27 and gn0 to gn27: 0 to 13 are on J1, the others on J2.
-GP = ("B11 A10 A9 B9 A7 C8 C6 A6 A4 A2 C4 F4 G3 H4 "
-      "U18 N17 N16 L16 H18 F17 D18 C18 B15 B17 C16 D14 B13 D13").split()
-GN = ("C11 A11 B10 C10 A8 B8 C7 B6 A5 B1 B4 E3 F3 G5 "
-      "U17 P16 M17 L17 H17 G18 E17 D17 C15 C17 D16 E14 C13 E13").split()
+GP = (
+    "B11", "A10", "A9", "B9", "A7", "C8", "C6", "A6", "A4", "A2", "C4", "F4", "G3", "H4",
+    "U18", "N17", "N16", "L16", "H18", "F17", "D18", "C18", "B15", "B17", "C16", "D14", "B13", "D13",
+)
+GN = (
+    "C11", "A11", "B10", "C10", "A8", "B8", "C7", "B6", "A5", "B1", "B4", "E3", "F3", "G5",
+    "U17", "P16", "M17", "L17", "H17", "G18", "E17", "D17", "C15", "C17", "D16", "E14", "C13", "E13",
+)
 #: Pins of each link in each of gp and gn: its clock first, then a phit.
 LINK_PINS = 7
 #: The order of the links on the headers, and which have their inputs on gp: the opposite link of
