@@ -57,7 +57,10 @@ class WordFormat:
     def bits(self) -> int:
         """Bits of a word."""
         used = sum(width for _, width in self.fields()) + CRC_BITS
-        return -(-used // self.phits_per_word) * self.phits_per_word
+        wires = -(-used // self.phits_per_word)
+        while wires <= CRC_BITS and CRC_BITS % wires:
+            wires += 1
+        return wires * self.phits_per_word
 
     def encode(self, word: Word) -> int:
         """Return a word as it is on the wires."""

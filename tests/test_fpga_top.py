@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hw.config import CONFIGS
-from hw.fpga_links import LinkPins, board_network
+from hw.fpga_links import board_network
 from hw.fpga_pll import find_pll
 from hw.fpga_top import TOP, Ulx3s, emit_board
-from verif.boards_bench import emit_boards
+from verif.boards_bench import SETUPS, emit_boards
 from verif.simulator import build_emitted
 
 DIVISOR = 8
@@ -50,20 +50,23 @@ def test_board() -> None:
 
 
 @pytest.mark.sim
-def test_torus_of_boards() -> None:
+@pytest.mark.parametrize("name", ["ring", pytest.param("torus", marks=pytest.mark.slow)])
+def test_boards(name: str) -> None:
     """Three boards with oscillators of their own and cables as the constraints have the pins."""
-    config = CONFIGS["fpga_small"]
-    config = config.replace(network=board_network(config.lanes))
-    bench, emitted = emit_boards(config, find_pll(65), DIVISOR)
+    setup, config = SETUPS[name], CONFIGS["fpga_small"]
+    config = config.replace(network=board_network(config.lanes, setup.torus))
+    bench, emitted = emit_boards(config, find_pll(65), DIVISOR, setup)
     simulation = build_emitted(
         bench, replace(emitted, logic=emitted.logic + PLL + OUTPUT_CELL), emitted.top,
         public=[f'no_inline -module "{TOP}"'], short=True)  # one text for all three boards
-    simulation.run("verif.tb_boards", environment={"TESSERA_DIVISOR": str(DIVISOR)})
+    simulation.run("verif.tb_boards", environment={
+        "TESSERA_DIVISOR": str(DIVISOR), "TESSERA_SETUP": name})
 
 
-def test_more_boards_than_switches_tell() -> None:
-    with pytest.raises(ValueError, match="--torus must be at most 4x4 boards, not 5x1: "):
-        LinkPins(board_network(4), (5, 1))
+@pytest.mark.parametrize("boards", [(5, 2), (1, 5)])
+def test_more_boards_than_switches_tell(boards: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="--torus must be up to 8x1 boards, or up to 4x4, not "):
+        board_network(4, boards)
 
 
 def test_emission_is_repeatable() -> None:

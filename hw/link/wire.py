@@ -1,5 +1,7 @@
 """Words of the link: what a chip sends over the wires, one after the other, without gaps."""
 
+from math import ceil
+
 from amaranth.hdl import Value
 from amaranth.lib import data, enum
 
@@ -64,9 +66,11 @@ def message_layout(config: NetworkConfig) -> data.StructLayout:
         "flit": flit_layout(config),
     }
     bits = data.StructLayout(fields).size + CRC_BITS
-    padding = -bits % config.phits_per_word
+    width = ceil(bits / config.phits_per_word)
+    width = min((each for each in range(width, CRC_BITS + 1) if CRC_BITS % each == 0), default=width)
+    padding = width * config.phits_per_word - bits
     if padding:
-        #: 0: makes all phits of a word equally wide.
+        #: 0: makes all phits of a word equally wide, and the checksum whole phits, if it is as wide.
         fields["padding"] = padding
     return data.StructLayout(fields)
 

@@ -25,15 +25,21 @@ from hw.network.config import NetworkConfig
 from hw.network.flit import arrival_members, departure_members
 from hw.network.interface import ERRORS, NetworkInterface
 from hw.network.link_control import LinkControl
+from hw.router.port import links_of
 from hw.router.route import strap_members
 from hw.router.router import Router
+
+
+def link_names(config: NetworkConfig) -> list[str]:
+    """Return the sides on which a chip has links."""
+    return [port.name.lower() for port in links_of(config)]
 
 
 def wire_members(config: NetworkConfig) -> dict[str, wiring.Member]:
     """Return the ports to the neighbours, ``<link>_phit_in`` and so on, and the straps."""
     clock = link.clock_members(config)
     bits = phit_bits(config)
-    return {**{f"{name}_{port}": member for name in LINK_NAMES for port, member in (
+    return {**{f"{name}_{port}": member for name in link_names(config) for port, member in (
         {"phit_in": In(bits), "phit_out": Out(bits)} | clock).items()}, **strap_members()}
 
 
@@ -82,7 +88,8 @@ class ChipNetwork(wiring.Component):
         m.d.comb += [getattr(router, name).eq(getattr(self, name)) for name in strap_members()]
         self._between(m, router, "local_", interface)
         fell = Signal(len(LINK_NAMES))
-        for i, name in enumerate(LINK_NAMES):
+        for name in link_names(config):
+            i = LINK_NAMES.index(name)
             one = Link(config)
             instantiate(m, f"link_{name}", "tessera_link", one, platform)
             control = m.submodules[f"control_{name}"] = LinkControl()

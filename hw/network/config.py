@@ -29,6 +29,8 @@ class NetworkConfig:
     #: Clock of a link's incoming wires: the chip's own ("core"), or one that comes with them ("link"),
     #: from a chip whose oscillator is another.
     receive_clock: str = "core"
+    #: 2: links on all four sides; 1: only east and west, for chips in a row or a ring.
+    dimensions: int = 2
     #: A link goes down after so many cycles without one good word.
     silence_cycles: int = 1024
     #: A link goes down after so many replays of one flit.
@@ -47,6 +49,8 @@ class NetworkConfig:
         retries = self.max_retries
         if not isinstance(retries, int) or isinstance(retries, bool) or not 1 <= retries <= 255:
             raise ValueError(f"max_retries must be between 1 and 255, not {retries!r}")
+        if self.dimensions not in (1, 2):
+            raise ValueError(f"dimensions must be 1 or 2, not {self.dimensions!r}")
         if self.receive_clock not in RECEIVE_CLOCKS:
             raise ValueError(f"receive_clock must be one of {', '.join(RECEIVE_CLOCKS)}, "
                              f"not {self.receive_clock!r}")

@@ -9,7 +9,7 @@ from hw.network.config import COORDINATE_BITS, NetworkConfig
 from hw.network.flit import arrival_members, departure_members
 from hw.router.input_port import InputPort
 from hw.router.output_port import COUNTER_BITS, OutputPort
-from hw.router.port import LINKS, PORTS, SOURCES, TARGETS, Port
+from hw.router.port import LINKS, PORTS, SOURCES, TARGETS, Port, links_of
 from hw.router.route import strap_members
 
 
@@ -36,7 +36,8 @@ class Router(wiring.Component):
     first; ``flits_discarded``: counter of flits that a failed link left over.
 
     Latency: LATENCY cycles from ``in_valid`` to ``out_valid`` in an empty router. Throughput: a flit
-    per port and cycle. Backpressure: ``out_ready`` reaches registers and memories through logic.
+    per port and cycle. Of a side without a link (``dimensions`` 1) nothing is made; its ``link_up`` must
+    be 0. Backpressure: ``out_ready`` reaches registers and memories through logic.
     All outputs but ``in_idle`` are registers.
     """
 
@@ -55,20 +56,22 @@ class Router(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        inputs = {port: InputPort(self.config, port) for port in PORTS}
-        outputs = {port: OutputPort(self.config, port) for port in PORTS}
-        for port in PORTS:
+        ports = [port for port in PORTS if port in (Port.LOCAL, *links_of(self.config))]
+        inputs = {port: InputPort(self.config, port) for port in ports}
+        outputs = {port: OutputPort(self.config, port) for port in ports}
+        for port in ports:
             m.submodules[f"input_{port.name.lower()}"] = inputs[port]
             m.submodules[f"output_{port.name.lower()}"] = outputs[port]
             self._outside(m, port, inputs[port], outputs[port])
-        for source in PORTS:
+        for source in ports:
             taken = inputs[source]
+            targets = [target for target in TARGETS[source] if target in ports]
             m.d.comb += taken.stalled.eq(Cat(
                 outputs[target].stalled[SOURCES[target].index(source)]
-                for target in TARGETS[source]).any())
-            for target in TARGETS[source]:
+                for target in targets).any())
+            for target in targets:
                 self._join(m, taken, outputs[target], target, SOURCES[target].index(source))
-        self._errors(m, [inputs[port] for port in PORTS])
+        self._errors(m, [inputs[port] for port in ports])
         return m
 
     def _outside(self, m: Module, port: Port, taken: InputPort, given: OutputPort) -> None:

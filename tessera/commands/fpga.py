@@ -46,7 +46,8 @@ def fpga(
     torus: Annotated[
         str | None,
         typer.Option(
-            help="With links to other boards, in a torus of so many columns x rows, such as 2x2.",
+            help="With links to other boards: a row of so many x 1, such as 4x1, closed to a "
+            "ring, or a torus of columns x rows, with half as many wires to a link.",
             show_default=False,
         ),
     ] = None,
@@ -72,15 +73,14 @@ def fpga(
     from flows.fpga.place_route import place_and_route, require_place_and_route  # noqa: PLC0415
     from flows.fpga.report import build_report  # noqa: PLC0415
     from flows.fpga.synthesis import require_synthesis, synthesize  # noqa: PLC0415
-    from hw.fpga_links import board_network, check_boards  # noqa: PLC0415
+    from hw.fpga_links import board_network  # noqa: PLC0415
     from hw.fpga_pll import find_pll  # noqa: PLC0415
     from hw.host.uart import find_divisor  # noqa: PLC0415
 
     chiplet, boards = find_config(config), (1, 1)
     if torus is not None:
         boards = parse_torus(torus)
-        check_boards(boards)
-        chiplet = chiplet.replace(network=board_network(chiplet.lanes))
+        chiplet = chiplet.replace(network=board_network(chiplet.lanes, boards))
     check_writable(json, "--json")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a directory, not the file {out}")
@@ -95,8 +95,7 @@ def fpga(
     with _stage("synthesis") as progress:
         synthesis = synthesize(chiplet, pll, divisor, boards, out, progress)
     with _stage("place and route") as progress:
-        placed = place_and_route(synthesis.netlist, seed, progress,
-                                 None if torus is None else pll.core_mhz)
+        placed = place_and_route(synthesis.netlist, seed, progress, chiplet.network, pll)
     with step("reading the delays"):
         report = build_report(chiplet, seed, pll.core_mhz, synthesis, placed, speed)
     write_json(out / "report.json", report.as_dict())
