@@ -235,6 +235,7 @@ def test_clock_of_the_wires_needs_narrow_phits() -> None:
     ("phits_per_word", 3, "a power of two between 1 and 32"),
     ("silence_cycles", 1000, "a power of two between 64"),
     ("max_retries", 0, "between 1 and 255"),
+    ("dimensions", 3, "1 or 2"),
     ("receive_clock", "other", "one of core, link"),
 ])
 def test_config(field: str, value: object, rule: str) -> None:

@@ -31,11 +31,19 @@ def test_everything_arrives(program: Path, columns: int, rows: int, wrap: bool) 
 
 
 @pytest.mark.sim
-def test_everything_arrives_by_narrow_links() -> None:
-    """The same with ports for links of several phits to a word, which take a flit in two cycles."""
-    config = NetworkConfig(flit_bytes=16, queue_flits=4, phits_per_word=2)
-    narrow = build_network(config, latency=3, name="network_narrow")
-    for shape in ((2, 2, False), (4, 4, True)):
+@pytest.mark.parametrize(("dimensions", "shapes"), [
+    (1, ((4, 1, True), (3, 1, False))),
+    pytest.param(2, ((2, 2, False), (4, 4, True)), marks=pytest.mark.slow)])
+def test_everything_arrives_by_narrow_links(
+    dimensions: int, shapes: tuple[tuple[int, int, bool], ...]
+) -> None:
+    """The same with ports for links of several phits to a word, which take a flit in two cycles.
+
+    In one dimension the routers have no ports to the north and south.
+    """
+    config = NetworkConfig(flit_bytes=16, queue_flits=4, phits_per_word=2, dimensions=dimensions)
+    narrow = build_network(config, latency=3, name=f"network_narrow_{dimensions}")
+    for shape in shapes:
         _check_arrivals(narrow, _network(*shape), 1600)
 
 

@@ -47,7 +47,8 @@ class BoardsBench(wiring.Component):
         each = {"clk": In(1), "btn": In(1), "led": Out(8)}
         super().__init__({
             "ftdi_txd": In(1, init=1), "ftdi_rxd": Out(1),
-            **{f"{name}_{i}": member for i in range(len(PLACES)) for name, member in each.items()}})
+            **{f"{name}_{i}": member for i in range(len(setup.places))
+               for name, member in each.items()}})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
