@@ -36,7 +36,7 @@ def measure(config: NetworkConfig | None = None, rates: Sequence[float] = RATES,
     simulation = build(LinkBench(config), name)
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "figures.json"
-        simulation.run("verif.tb_link_measure", environment={
+        simulation.run("verif.tb_link_measure", log=Path(directory) / "log", environment={
             "TESSERA_LINK_CONFIG": json.dumps(asdict(config)), "TESSERA_CYCLES": str(cycles),
             "TESSERA_RATES": json.dumps(rates), "TESSERA_FIGURES": str(file)})
         return [LinkFigures(**each) for each in json.loads(file.read_text())]

@@ -2,12 +2,13 @@
 
 The bench's hardware makes traffic and errors, and checks; Python sets them, waits, and reads counts.
 ``TESSERA_LINK_CONFIG``: fields of the NetworkConfig, as JSON; ``TESSERA_FLITS``: flits of the
-longer tests.
+longer tests. ``TESSERA_FIGURES``: file for what went wrong in the test with errors, if asked for.
 """
 
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
@@ -185,6 +186,11 @@ async def with_errors(dut) -> None:
     await bench.check()
     assert all(bench.get(side, "count_replays") > 100 for side in SIDES)
     assert all(bench.get(side, "count_errors") > 100 for side in SIDES)
+    if "TESSERA_FIGURES" in os.environ:
+        sides = [bench.totals(side) for side in SIDES]
+        Path(os.environ["TESSERA_FIGURES"]).write_text(json.dumps({
+            name: sum(getattr(side, name) for side in sides)
+            for name in ("arrived", "lost", "duplicated", "wrong")}))
 
 
 def report(bench: Bench, what: str, cycles: int) -> None:
