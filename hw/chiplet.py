@@ -25,7 +25,8 @@ class Chiplet(wiring.Component):
     lamps. All outputs come from registers or from a few gates behind them.
     With a network (docs/network.md), for each of the links north, east, south and west:
     ``<link>_phit_in``, ``<link>_phit_out``, and with a ``receive_clock`` of "link"
-    ``<link>_link_clk`` and ``<link>_phit_held``; the straps ``node_x``, ``node_y``, ``last_x``, ``last_y``, ``wrap_x``, ``wrap_y``.
+    ``<link>_link_clk`` and ``<link>_phit_held``; the straps ``node_x``, ``node_y``, ``last_x``,
+    ``last_y``, ``wrap_x``, ``wrap_y``. With one dimension there are only east and west.
     The registers' RESET_SEQUENCER resets the core and leaves bridge, network and memories alone.
     """
 

@@ -17,8 +17,20 @@ from tessera.engines import Request, Result, utilization
 from tessera.report import output
 
 
-def layout_of(torus: str, tensor: int | None, pipeline: int | None) -> Layout:
-    """Return the layout that the options ask for: all chips share tensors, unless they say otherwise."""
+def layout_of(
+    torus: str | None, tensor: int | None, pipeline: int | None, **others: bool
+) -> Layout | None:
+    """Return the layout that the options ask for: all chips share tensors, unless they say otherwise.
+
+    None without `torus`, which the other options need: `others` says of those that a command has
+    besides whether they were given.
+    """
+    if torus is None:
+        if tensor is not None or pipeline is not None or any(others.values()):
+            names = [f"--{name.replace('_', '-')}"
+                     for name in ("tensor_parallel", "pipeline_parallel", *others)]
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} need --torus COLUMNSxROWS")
+        return None
     columns, rows = parse_torus(torus)
     chips = columns * rows
     for name, number in (("--tensor-parallel", tensor), ("--pipeline-parallel", pipeline)):

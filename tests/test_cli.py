@@ -440,7 +440,7 @@ def test_torus_needs_the_rtl(model: Path) -> None:
 
 
 def test_compile_for_a_torus(model: Path, tmp_path: Path) -> None:
-    """An image for each chip, its place, its rings, and fewer predicted cycles than of one chip."""
+    """An image for each chip, its place, its rings, and predicted cycles with what they exchange."""
     cycles = {}
     for torus in (None, "2x1", "1x2"):
         out, json_file = tmp_path / f"out_{torus}", tmp_path / f"figures_{torus}.json"

@@ -111,17 +111,13 @@ def compile_command(
     which, the next chips of its rings, and what each chip has of the model.
     """
     chiplet = find_config(config)
-    layout = None
-    if torus is not None:
-        layout = layout_of(torus, tensor_parallel, pipeline_parallel)
+    layout = layout_of(torus, tensor_parallel, pipeline_parallel, sequences=sequences > 1)
+    if layout is None:
+        check_writable(out, "--out")
+    else:
         chiplet = chiplet.with_network()
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out must be a directory with --torus, not the file {out}")
-    elif tensor_parallel is not None or pipeline_parallel is not None or sequences > 1:
-        raise ValueError("--tensor-parallel, --pipeline-parallel and --sequences need "
-                         "--torus COLUMNSxROWS")
-    else:
-        check_writable(out, "--out")
     check_writable(json, "--json")
     checkpoint = load_model(model, tokenizer)
     with step("quantizing"):
@@ -137,7 +133,8 @@ def compile_command(
         cycles = _cycles_per_token(images, layout)
     image = images[0]
     use = memory_use(*images)
-    table = Table("memory", "holds", "used", "of", "share", title=f"{checkpoint.name} on {_place(config, layout)}")
+    table = Table("memory", "holds", "used", "of", "share",
+                  title=f"{checkpoint.name} on {_place(config, layout)}")
     for column in table.columns[2:]:
         column.justify = "right"
     for name, (used, size) in use.items():

@@ -125,20 +125,12 @@ def run(
     """
     chiplet = find_config(config)
     engine = _engine_for(engine, target)
-    layout = None
-    if torus is not None:
+    layout = layout_of(torus, tensor_parallel, pipeline_parallel, sequences=sequences > 1,
+                       bit_error_rate=bit_error_rate > 0)
+    if layout is not None:
         if engine is not Engine.RTL:
             raise ValueError(f"--torus runs the RTL, not --engine {engine.value}: leave one out")
-        layout = layout_of(torus, tensor_parallel, pipeline_parallel)
         chiplet = chiplet.with_network()
-    elif (
-        tensor_parallel is not None or pipeline_parallel is not None or bit_error_rate
-        or sequences > 1
-    ):  # fmt: skip
-        raise ValueError(
-            "--tensor-parallel, --pipeline-parallel, --sequences and --bit-error-rate need "
-            "--torus COLUMNSxROWS"
-        )
     if clock_mhz is not None and not clock_mhz > 0:
         raise ValueError(f"--clock-mhz must be above 0, not {clock_mhz}")
     check_writable(json, "--json")
